@@ -1,0 +1,119 @@
+"""The files of one generated sample: motion, film, strip of poses, and the request they were made from.
+
+The request, written as json, is what tells files that may be written again from files that may not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from motiongpt3.cli.generate import FORMATS
+from motiongpt3.errors import InputError
+from motiongpt3.files import atomic_file
+from motiongpt3.motion.formats import write_motion
+from motiongpt3.motion.motion import Motion
+from motiongpt3.render.skeleton import write_strip, write_video
+
+_SLUG_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that decides what a sample is; written beside it as ``NAME.json``.
+
+    Attributes:
+        prompt: the sentence.
+        seed: of this sample.
+        length: as typed; ``None`` lets the model decide.
+        model: as found: folder or hub id.
+        guidance, steps, scheduler: as typed; ``None`` is the model's own.
+    """
+
+    prompt: str
+    seed: int
+    length: str | None
+    model: str
+    guidance: float | None
+    steps: int | None
+    scheduler: str | None
+
+
+def sample_name(request: Request, prompt_index: int | None) -> str:
+    """File name, without ending: the prompt, its place among several prompts, and the seed."""
+    plain = unicodedata.normalize("NFKD", request.prompt).encode("ascii", "ignore").decode().lower()
+    slug = "-".join(re.findall(r"[a-z0-9]+", plain))
+    if len(slug) > _SLUG_LENGTH:
+        slug = slug[:_SLUG_LENGTH].rpartition("-")[0] or slug[:_SLUG_LENGTH]
+    place = "" if prompt_index is None else f"-{prompt_index}"
+    return f"{slug or 'motion'}{place}-seed{request.seed}"
+
+
+def write_sample(
+    motion: Motion,
+    request: Request,
+    out: Path,
+    stem: str,
+    formats: Sequence[str],
+    written: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Write one sample in some formats, and its request as json.
+
+    Args:
+        motion: the sample.
+        request: what it was made from.
+        out: folder; created.
+        stem: file name without ending. If files of another request have it, ``-2``, ``-3`` ... is appended.
+        formats: from `motiongpt3.cli.generate.FORMATS`.
+        written: called after each file.
+
+    Returns:
+        The paths of the sample, without that of the json.
+    """
+    record = asdict(request)
+    stem = _free_stem(out, stem, record, formats)
+    with atomic_file(out / f"{stem}.json") as temporary:
+        details = {"frames": len(motion.joints), "fps": motion.fps}
+        temporary.write_text(
+            json.dumps(record | details, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    paths = []
+    for name in formats:
+        path = out / f"{stem}.{name}"
+        if name in ("npy", "bvh"):
+            write_motion(motion, path)
+        elif name == "png":
+            write_strip(motion, path, [request.prompt])
+        else:
+            write_video(motion, path, caption=request.prompt)
+        paths.append(path)
+        written()
+    return paths
+
+
+def _free_stem(out: Path, stem: str, record: dict[str, Any], formats: Sequence[str]) -> str:
+    """The first of stem, stem-2, stem-3 ... whose files are missing or were made from the same request."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, but --out is a folder to write to")
+    for number in range(1, 10_000):
+        candidate = stem if number == 1 else f"{stem}-{number}"
+        note = out / f"{candidate}.json"
+        if note.exists():
+            if _is_same_request(note, record):
+                return candidate
+        elif not any((out / f"{candidate}.{name}").exists() for name in FORMATS):
+            return candidate
+    raise InputError(f"{out} has thousands of files named {stem}: choose another --out")
+
+
+def _is_same_request(note: Path, record: dict[str, Any]) -> bool:
+    try:
+        values = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and record == {name: values.get(name) for name in record}

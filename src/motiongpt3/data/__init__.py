@@ -1,0 +1,1 @@
+"""Datasets of motion and text: HumanML3D's layout on disk, and the sources that are turned into it."""

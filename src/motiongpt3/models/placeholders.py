@@ -1,0 +1,161 @@
+"""Where motion is asked for: the tokens of the motion branch that stand for latents to come.
+
+Two layouts, with one interface. *Sequence* (native): ``text | start | placeholder × K``, one placeholder for each
+latent, all of a clip in one block that sees itself whole; each knows how far it is from both ends of the clip. The
+``start`` token sees the text alone and predicts how long the motion should be. *Latent* (official): a clip is one
+latent, asked for by a fixed number of placeholders right behind the text, read as in any causal sequence.
+
+Shapes: B clips, K latents, P placeholders of one latent, D width of the motion branch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from motiongpt3.models.head import MLPCondition, MLPHead
+from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
+from motiongpt3.models.sequence_head import SequenceCondition, SequenceHead
+from motiongpt3.models.vae import visible_frames
+
+CLIP_BLOCK = 0
+
+
+@dataclass(frozen=True)
+class SequencePlaceholdersConfig:
+    """Sizes of `SequencePlaceholders`.
+
+    Args:
+        width: D, of the motion branch.
+        longest: the largest number of latents that a length can be predicted as.
+        place_features: sinusoids per distance.
+        start_token: id of the start token in the motion branch's vocabulary.
+        placeholder_token: id of a placeholder there.
+    """
+
+    width: int
+    longest: int
+    place_features: int
+    start_token: int
+    placeholder_token: int
+
+
+class SequencePlaceholders(nn.Module):
+    """One placeholder per latent, the length predictor, and the null condition of guidance."""
+
+    def __init__(self, config: SequencePlaceholdersConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.place = nn.Linear(2 * config.place_features, config.width)
+        self.count_logits = nn.Linear(config.width, config.longest)
+        self.null_condition = nn.Parameter(torch.zeros(config.width))
+
+    def start(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor) -> Tensor:
+        """Let the start token read the text in ``cache``, and add it there: its hidden state (B, D).
+
+        Args:
+            mot: the backbone.
+            cache: of the text.
+            text_lengths: (B,) visible text tokens.
+        """
+        ids = torch.full((len(text_lengths), 1), self.config.start_token, device=text_lengths.device)
+        return _motion_hidden(mot, TokenStream.sequential(mot.embed_motion(ids), start=text_lengths), cache)[:, 0]
+
+    def fill(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor) -> Tensor:
+        """Let the placeholders read text and start token: hidden states (B, K, D), K = max(counts).
+
+        Args:
+            mot: the backbone.
+            cache: of text and start token; the placeholders are added to it.
+            text_lengths: (B,) visible text tokens.
+            counts: (B,) latents wanted; the rest of a row is padding.
+        """
+        visible_BK = visible_frames(counts, int(counts.max()))
+        ids = torch.full(visible_BK.shape, self.config.placeholder_token, device=counts.device)
+        embeddings_BKD = mot.embed_motion(ids) + self.places(counts)
+        stream = TokenStream.sequential(embeddings_BKD, visible_BK, start=text_lengths + 1, block=CLIP_BLOCK)
+        return _motion_hidden(mot, stream, cache)
+
+    def null_hidden(self, counts: Tensor) -> Tensor:
+        """(B, K, D) hidden states for "no text at all": the learned null condition, and the place in the clip."""
+        return self.null_condition + self.places(counts)
+
+    def condition(self, head: SequenceHead, hidden: Tensor, counts: Tensor) -> SequenceCondition:
+        """What the head makes of hidden states (B, K, D)."""
+        return head.encode_condition(hidden, visible_frames(counts, hidden.shape[1]))
+
+    def places(self, counts: Tensor) -> Tensor:
+        """(B, K, D): where in its clip each placeholder stands, from the distances to first and last."""
+        places = torch.arange(int(counts.max()), device=counts.device)
+        from_start_BK = places.expand(len(counts), -1).float()
+        from_end_BK = (counts[:, None] - 1 - places).clamp(min=0).float()
+        features = [_sinusoids(distance, self.config.place_features) for distance in (from_start_BK, from_end_BK)]
+        return self.place(torch.cat(features, dim=-1))
+
+    def predicted_counts(self, start_hidden: Tensor) -> Tensor:
+        """(B,) numbers of latents: the median of the predicted distribution, from start hidden states (B, D)."""
+        cumulative = self.count_logits(start_hidden).softmax(dim=-1).cumsum(dim=-1)
+        return 1 + (cumulative < 0.5).sum(dim=-1).clamp(max=self.config.longest - 1)
+
+
+@dataclass(frozen=True)
+class LatentPlaceholdersConfig:
+    """Sizes of `LatentPlaceholders`.
+
+    Args:
+        width: D, of the motion branch.
+        placeholders: P, that ask for one latent.
+        placeholder_token: their id in the motion branch's vocabulary.
+    """
+
+    width: int
+    placeholders: int
+    placeholder_token: int
+
+    @classmethod
+    def official(cls) -> LatentPlaceholdersConfig:
+        """As in the official MotionGPT3 checkpoints."""
+        return cls(width=768, placeholders=4, placeholder_token=2)
+
+
+class LatentPlaceholders(nn.Module):
+    """P placeholders for the one latent of a clip, and the null condition of guidance. Lengths are not predicted."""
+
+    def __init__(self, config: LatentPlaceholdersConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.null_condition = nn.Parameter(torch.zeros(config.placeholders, config.width))
+
+    def start(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor) -> None:
+        """Nothing: the motion starts with a text token, which is part of the prompt."""
+
+    def fill(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor) -> Tensor:
+        """Let the placeholders read the text in ``cache``: hidden states (B, P, D). See `SequencePlaceholders.fill`."""
+        config = self.config
+        ids = torch.full((len(counts), config.placeholders), config.placeholder_token, device=counts.device)
+        return _motion_hidden(mot, TokenStream.sequential(mot.embed_motion(ids), start=text_lengths), cache)
+
+    def null_hidden(self, counts: Tensor) -> Tensor:
+        """(B, P, D) hidden states for "no text at all"."""
+        return self.null_condition.expand(len(counts), -1, -1)
+
+    def condition(self, head: MLPHead, hidden: Tensor, counts: Tensor) -> MLPCondition:
+        """What the head makes of hidden states (B, P, D)."""
+        return head.encode_condition(hidden)
+
+
+def _motion_hidden(mot: MixtureOfTransformers, stream: TokenStream, cache: KeyValueCache) -> Tensor:
+    hidden = mot(motion=stream, cache=cache).motion_hidden
+    assert hidden is not None
+    return hidden
+
+
+def _sinusoids(values: Tensor, width: int) -> Tensor:
+    """Sines and cosines (..., width) of ``values``, with wavelengths from 2 to about 400."""
+    half = width // 2
+    frequencies = math.pi * torch.exp(-math.log(200.0) * torch.arange(half, device=values.device) / max(1, half - 1))
+    angles = values[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,1 @@
+"""Training: one Lightning module for each thing that is trained."""

@@ -1,0 +1,105 @@
+"""Frozen text, read once: the keys and values of every caption at the layers that motion attends to.
+
+Text before motion does not depend on the motion branch (the mask is causal), so with a frozen text branch its
+keys and values are the same in every epoch. They are computed without autograd, kept on disk as float16, and
+mapped into memory; training never runs the language model.
+
+Shapes: A attached layers, B captions, S tokens, G key/value heads, E width of a head.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motiongpt3.files import atomic_file
+from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
+
+
+class CaptionMemory:
+    """Keys and values of a fixed list of captions.
+
+    Build with `CaptionMemory.of`; ``batch`` gives the cache that motion attends to.
+    """
+
+    def __init__(self, path: Path, offsets: np.ndarray, layers: tuple[int, ...], heads: int, head_dim: int) -> None:
+        self.layers = layers
+        self._shape = (len(layers), 2, heads, head_dim)
+        self._offsets = offsets
+        tokens = int(offsets[-1])
+        self._rows = np.memmap(path, dtype=np.float16, mode="r", shape=(tokens, *self._shape))
+
+    @classmethod
+    def of(
+        cls,
+        captions: Sequence[Sequence[int]],
+        mot: MixtureOfTransformers,
+        folder: Path,
+        text_fingerprint: str,
+        batch_size: int = 64,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> CaptionMemory:
+        """Compute (or find in ``folder``) the keys and values of tokenised captions.
+
+        Args:
+            captions: token ids of each caption, as the model lays out a prompt.
+            mot: the backbone; its text branch is read, its motion branch only says which layers.
+            folder: where the file is kept; its name follows from all that it depends on.
+            text_fingerprint: of the text branch's weights.
+            batch_size: captions per forward pass; they are grouped by length, so nothing is padding.
+            progress: called with (captions done, all captions).
+        """
+        config, layers = mot.text_config, mot.motion_config.layers
+        lengths = np.array([len(ids) for ids in captions])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        content = json.dumps([text_fingerprint, layers, [list(ids) for ids in captions]]).encode()
+        path = folder / f"captions-{hashlib.sha256(content).hexdigest()[:16]}.f16"
+        shape = (int(offsets[-1]), len(layers), 2, config.kv_heads, config.head_dim)
+        if not path.exists():
+            with atomic_file(path) as temporary:
+                rows = np.memmap(temporary, dtype=np.float16, mode="w+", shape=shape)
+                done = 0
+                for batch in _equal_lengths(lengths, batch_size):
+                    ids = torch.tensor([list(captions[index]) for index in batch])
+                    for index, values in zip(batch, _keys_values(mot, ids)):
+                        rows[offsets[index] : offsets[index + 1]] = values
+                    done += len(batch)
+                    if progress:
+                        progress(done, len(captions))
+                rows.flush()
+        return cls(path, offsets, layers, config.kv_heads, config.head_dim)
+
+    def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
+        """The cache of the captions ``indices``, padded on the right, and their lengths (B,) in tokens."""
+        lengths = torch.tensor([int(self._offsets[i + 1] - self._offsets[i]) for i in indices])
+        rows = torch.zeros(len(indices), int(lengths.max()), *self._shape)
+        for row, index in enumerate(indices):
+            start, end = self._offsets[index], self._offsets[index + 1]
+            rows[row, : end - start] = torch.from_numpy(self._rows[start:end].astype(np.float32))
+        keys, values = rows.permute(3, 2, 0, 4, 1, 5)
+        positions = torch.arange(rows.shape[1]).expand(len(indices), -1)
+        visible = positions < lengths[:, None]
+        return KeyValueCache.from_text(keys, values, self.layers, positions, visible), lengths
+
+
+@torch.inference_mode()
+def _keys_values(mot: MixtureOfTransformers, ids: Tensor) -> np.ndarray:
+    """(B, S, A, 2, G, E) float16 of token ids (B, S)."""
+    cache = mot.encode_text(TokenStream.sequential(mot.embed_text(ids)))
+    keys, values = cache.text_tensors(mot.motion_config.layers)
+    return torch.stack([keys, values]).permute(2, 4, 1, 0, 3, 5).to(torch.float16).numpy()
+
+
+def _equal_lengths(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Indices grouped by length, at most ``batch_size`` together."""
+    batches = []
+    for length in np.unique(lengths):
+        same = np.flatnonzero(lengths == length)
+        batches.extend(same[start : start + batch_size] for start in range(0, len(same), batch_size))
+    return batches

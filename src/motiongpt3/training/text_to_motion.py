@@ -1,0 +1,257 @@
+"""Training text-to-motion with the language model frozen: captions and clips in, a `MotionGPT3` folder out.
+
+Nothing that stays the same is computed twice: captions are read once by the text branch (`CaptionMemory`), clips are
+encoded once by the VAE. What trains is the motion branch, its placeholders and the generative head.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule, seed_everything
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from motiongpt3.data.humanml3d import HumanML3DDataset, Segment
+from motiongpt3.data.loaders import LengthBuckets, MotionClips, pad_clips
+from motiongpt3.models.codec import MotionCodec
+from motiongpt3.models.motiongpt import MotionGPT3
+from motiongpt3.models.vae import visible_frames
+from motiongpt3.training.caption_memory import CaptionMemory
+from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
+from motiongpt3.training.runs import fit
+
+logger = logging.getLogger(__name__)
+
+
+def train_text_to_motion(
+    data: Path,
+    codec: Path,
+    out: Path,
+    model: dict[str, Any],
+    optimizer: OptimizerConfig,
+    batch_size: int = 16,
+    noise_draws: int = 2,
+    null_rate: float = 0.1,
+    length_weight: float = 0.02,
+    label_balance: float = 0.7,
+    validate_every: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+) -> Path:
+    """Train text-to-motion and write the model to ``out/model``.
+
+    A run that was interrupted goes on from its last checkpoint when it is started again with the same ``out``.
+
+    Args:
+        data: a dataset in HumanML3D's layout.
+        codec: folder of the trained motion VAE.
+        out: folder for checkpoints, logs, cached captions and the finished model.
+        model: what the model's config.json says beyond the VAE: text backbone, motion branch, head, objective.
+        optimizer: rates, steps and averaging.
+        batch_size: clips per step.
+        noise_draws: noisy versions of each clip per step; they share one pass of the motion branch.
+        null_rate: how often the head is given the null condition, for classifier-free guidance.
+        length_weight: of the cross-entropy of the predicted number of latents.
+        label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform. Clips
+            without a label count as a label of their own.
+        validate_every: steps.
+        seed: of everything random.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        The folder of the finished model.
+    """
+    seed_everything(seed, verbose=False)
+    dataset = HumanML3DDataset(data)
+    motion_codec = MotionCodec.from_pretrained(codec)
+    assembled = MotionGPT3.assemble(model, motion_codec)
+    splits = {name: encode_split(dataset, name, motion_codec) for name in ("train", "val")}
+    captions = sorted({text for clips in splits.values() for clip in clips for text in clip.captions})
+    memory = read_captions(assembled, captions, out / "captions")
+    number = {text: index for index, text in enumerate(captions)}
+
+    clips = {name: CaptionedLatents(split, number) for name, split in splits.items()}
+    sampler = LengthBuckets(
+        [len(clip.mean) for clip in splits["train"]],
+        batch_size,
+        weights=balanced_rates([clip.label for clip in splits["train"]], label_balance),
+        seed=seed,
+    )
+    module = TextToMotionTraining(assembled, memory, optimizer, noise_draws, null_rate, length_weight)
+    fit(
+        module,
+        DataLoader(clips["train"], batch_sampler=sampler, collate_fn=collate),
+        DataLoader(clips["val"], batch_size=32, collate_fn=collate),
+        out,
+        optimizer,
+        validate_every=validate_every,
+        monitor="val/loss",
+        device=device,
+    )
+    assembled.eval().save_pretrained(out / "model")
+    return out / "model"
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip as the language side sees it: the posterior of its latents (K, C), captions, and action label."""
+
+    mean: Tensor
+    std: Tensor
+    captions: tuple[str, ...]
+    label: str | None
+
+
+@torch.inference_mode()
+def encode_split(dataset: HumanML3DDataset, split: str, codec: MotionCodec, batch_size: int = 32) -> list[EncodedClip]:
+    """Encode every segment of a split once."""
+    segments = [segment for segment in dataset.segments(split) if segment.captions]
+    encoded: list[EncodedClip] = []
+    for start in range(0, len(segments), batch_size):
+        part = segments[start : start + batch_size]
+        clips = MotionClips(dataset, part)
+        batch = pad_clips([clips[index] for index in range(len(part))])
+        mean, std = codec.encode(batch.features, batch.lengths)
+        for row, segment in enumerate(part):
+            count = codec.latent_count(int(batch.lengths[row]))
+            encoded.append(_encoded(segment, mean[row, :count].clone(), std[row, :count].clone()))
+    return encoded
+
+
+def _encoded(segment: Segment, mean: Tensor, std: Tensor) -> EncodedClip:
+    return EncodedClip(mean, std, tuple(segment.captions), segment.label)
+
+
+def read_captions(model: MotionGPT3, captions: Sequence[str], folder: Path) -> CaptionMemory:
+    """The keys and values of all captions, laid out as prompts of ``model``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = [model.prompt_ids(text) for text in captions]
+    with Progress(transient=True) as progress:
+        task = progress.add_task("reading captions", total=len(captions))
+        return CaptionMemory.of(
+            tokens,
+            model.mot,
+            folder,
+            model.config.text_fingerprint,
+            progress=lambda done, total: progress.update(task, completed=done),
+        )
+
+
+def balanced_rates(labels: Sequence[str | None], exponent: float) -> list[float]:
+    """The rate at which each clip is drawn: (clips with its label) ** -exponent."""
+    counts = Counter(labels)
+    return [1.0 if label is None else counts[label] ** -exponent for label in labels]
+
+
+@dataclass(frozen=True)
+class LatentBatch:
+    """Latents (B, K, C) drawn from their posteriors, their counts (B,), and a caption number for each."""
+
+    latents: Tensor
+    counts: Tensor
+    captions: list[int]
+
+    def to(self, device: torch.device | str) -> LatentBatch:
+        """The same batch on another device."""
+        return LatentBatch(self.latents.to(device), self.counts.to(device), self.captions)
+
+
+class CaptionedLatents(Dataset[tuple[Tensor, int]]):
+    """A latent sequence drawn from a clip's posterior, with one of its captions at random."""
+
+    def __init__(self, clips: Sequence[EncodedClip], caption_numbers: dict[str, int]) -> None:
+        self._clips = clips
+        self._captions = [[caption_numbers[text] for text in clip.captions] for clip in clips]
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        clip, captions = self._clips[index], self._captions[index]
+        chosen = captions[int(torch.randint(len(captions), ()))]
+        return clip.mean + torch.randn_like(clip.std) * clip.std, chosen
+
+
+def collate(items: Sequence[tuple[Tensor, int]]) -> LatentBatch:
+    """Pad latent sequences into one batch."""
+    latents = [latent for latent, _ in items]
+    counts = torch.tensor([len(latent) for latent in latents])
+    padded = nn.utils.rnn.pad_sequence(latents, batch_first=True)
+    return LatentBatch(padded, counts, [caption for _, caption in items])
+
+
+class TextToMotionTraining(LightningModule):
+    """One step: placeholders read the cached text; the head learns to turn noise into latents.
+
+    Only what trains is registered as a submodule, so that the frozen language model is neither averaged nor
+    written into checkpoints.
+    """
+
+    def __init__(
+        self,
+        model: MotionGPT3,
+        memory: CaptionMemory,
+        optimizer: OptimizerConfig,
+        noise_draws: int,
+        null_rate: float,
+        length_weight: float,
+    ) -> None:
+        super().__init__()
+        self.__dict__["model"] = model
+        self.memory = memory
+        self.optimizer = optimizer
+        self.noise_draws = noise_draws
+        self.null_rate = null_rate
+        self.length_weight = length_weight
+        self.trained = nn.ModuleDict(
+            {"motion": model.mot.motion, "placeholders": model.placeholders, "head": model.head}
+        )
+
+    def training_step(self, batch: LatentBatch, batch_index: int) -> Tensor:
+        loss, terms = self._losses(batch)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()})
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: LatentBatch, batch_index: int) -> None:
+        with torch.random.fork_rng():
+            # The same noise at every validation: differences are the model's.
+            torch.manual_seed(batch_index)
+            loss, terms = self._losses(batch)
+        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(batch.counts))
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch.counts))
+
+    def configure_optimizers(self) -> Any:
+        return configure_optimizer(self.parameters(), self.optimizer)
+
+    def _losses(self, batch: LatentBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        model: MotionGPT3 = self.__dict__["model"]
+        placeholders, head, objective = model.placeholders, model.head, model.objective
+        cache, text_lengths = self.memory.batch(batch.captions)
+        cache, text_lengths = cache.to(self.device), text_lengths.to(self.device)
+
+        start_hidden_BD = placeholders.start(model.mot, cache, text_lengths)
+        hidden_BKD = placeholders.fill(model.mot, cache, text_lengths, batch.counts)
+        length_loss = F.cross_entropy(
+            placeholders.count_logits(start_hidden_BD), (batch.counts - 1).clamp(max=placeholders.config.longest - 1)
+        )
+
+        nulled_B11 = torch.rand(len(batch.counts), 1, 1, device=self.device) < self.null_rate
+        hidden_BKD = torch.where(nulled_B11, placeholders.null_hidden(batch.counts), hidden_BKD)
+        condition = placeholders.condition(head, hidden_BKD, batch.counts).repeated(self.noise_draws)
+        latents = batch.latents.repeat(self.noise_draws, 1, 1)
+        noise = torch.randn_like(latents)
+        time = objective.sample_times(len(latents)).to(self.device)
+        visible_BK = visible_frames(batch.counts, latents.shape[1])
+        prediction = head(objective.noised(latents, noise, time), objective.network_time(time), condition)
+        head_loss = objective.loss(prediction, latents, noise, visible_BK.repeat(self.noise_draws, 1))
+        return head_loss + self.length_weight * length_loss, {"head": head_loss, "length": length_loss}
