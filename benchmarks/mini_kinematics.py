@@ -163,8 +163,7 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
 def _generate_with(options: argparse.Namespace) -> Generate:
     from motiongpt3.models.motiongpt import MotionGPT3
 
-    model = MotionGPT3.from_pretrained(options.model).to(options.device)
-    model.eval()
+    model = MotionGPT3.from_pretrained(options.model, options.device)
     settings: dict[str, Any] = {
         "guidance": options.guidance,
         "steps": options.steps,
@@ -172,8 +171,10 @@ def _generate_with(options: argparse.Namespace) -> Generate:
     }
 
     def joints_of(texts: list[str], seeds: list[int]) -> list[Tensor]:
-        frames = None if options.frames is None else [options.frames] * len(texts)
-        return [motion.joints for motion in model.generate(texts, frames=frames, seeds=seeds, **settings)]
+        motions = model.generate(
+            texts, frames=options.frames, seeds=seeds, batch_size=options.batch_size, **settings
+        )
+        return [motion.joints for motion in motions]
 
     def generate(texts: list[str], seeds: list[int]) -> list[Tensor]:
         try:
@@ -191,10 +192,10 @@ def _generate_with(options: argparse.Namespace) -> Generate:
 
 def _confusion_table(clips: Mapping[str, RealClips]) -> Table:
     table = Table(title="Real clips of an action (rows) that meet a criterion (columns), %", padding=(0, 0))
-    table.add_column("action")
-    table.add_column("clips", justify="right")
+    table.add_column("action", no_wrap=True)
+    table.add_column("clips", justify="right", no_wrap=True)
     for name in ACTIONS:
-        table.add_column(name.replace("_", " "), justify="right", max_width=9)
+        table.add_column(name.replace("_", " "), justify="right", max_width=7, overflow="fold")
     for name, real in clips.items():
         found = [measure(joints) for joints in real.joints]
         rates = [

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
 # A folder of motion capture and reference files that not everyone has; see `local_data`.
@@ -27,6 +28,9 @@ TIED_KEYS = dict.fromkeys(
 )
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("motiongpt3", deadline=None)
+settings.load_profile("motiongpt3")
 
 
 @pytest.fixture(scope="session")

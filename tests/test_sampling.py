@@ -30,9 +30,18 @@ OBJECTIVE_OF = {name: kind.objective() for name, kind in SCHEDULERS.items()}
 MEAN, STD = 1.5, 0.4
 
 
+KEPT_SIGNAL = np.cumprod(1 - np.linspace(0.00085, 0.012, 1000))
+
+
 def kept_signal(time: Tensor | float) -> float:
     """ᾱ at a timestep of the official schedule."""
-    return float(np.cumprod(1 - np.linspace(0.00085, 0.012, 1000))[round(float(time))])
+    return float(KEPT_SIGNAL[round(float(time))])
+
+
+def noisiest(objective: Objective, noise: Tensor) -> Tensor:
+    """What Gaussian data have become where sampling begins; in a diffusion a little of them is left."""
+    kept = kept_signal(999) if isinstance(objective, EpsilonDiffusion) else 0.0
+    return math.sqrt(kept) * MEAN + math.sqrt(1 - kept + kept * STD**2) * noise
 
 
 def gaussian_predictor(objective: Objective, mean: float = MEAN, std: float = STD) -> Predictor:
@@ -90,7 +99,7 @@ class TestObjectives:
         prediction[~visible] = torch.nan
         assert objective.loss(prediction, data, noise, visible) == pytest.approx(4.0)
         # Latents count, not samples: one of four visible latents is wrong.
-        prediction = objective.target(data, noise)
+        prediction = objective.target(data, noise).clone()
         prediction[0, 0] += 2.0
         assert objective.loss(prediction, data, noise, visible) == pytest.approx(1.0)
         assert objective.loss(prediction, data, noise) == pytest.approx(4.0 / 6)
@@ -110,7 +119,6 @@ class TestObjectives:
 
     @pytest.mark.parametrize("objective", [EpsilonDiffusion(), RectifiedFlow()])
     def test_networks_are_told_the_same_time_in_training_and_sampling(self, objective: Objective) -> None:
-        """A network that reads its time off the noised data is right at every step of every scheduler."""
         told: list[float] = []
 
         def predict(noisy: Tensor, time: Tensor) -> Tensor:
@@ -120,13 +128,13 @@ class TestObjectives:
         for scheduler in schedulers_for(objective):
             told.clear()
             sample_latents(predict, torch.zeros(1, 1, 1), objective, scheduler, 10, temperature=0)
-            noisiest = 999 if isinstance(objective, EpsilonDiffusion) else 1.0
-            assert told[0] == objective.network_time(torch.tensor([noisiest]))
+            latest = 999 if isinstance(objective, EpsilonDiffusion) else 1.0
+            assert told[0] == objective.network_time(torch.tensor([latest]))
             assert told == sorted(told, reverse=True)
             assert told[-1] >= 0
 
     def test_kinds_name_their_classes(self) -> None:
-        assert OBJECTIVES == {"epsilon_diffusion": EpsilonDiffusion, "rectified_flow": RectifiedFlow}
+        assert {"epsilon_diffusion": EpsilonDiffusion, "rectified_flow": RectifiedFlow} == OBJECTIVES
 
     def test_refuses_contradicting_settings(self) -> None:
         with pytest.raises(ConfigError, match="time_sampling: 'cosine'"):
@@ -212,9 +220,11 @@ class TestSchedulers:
     def test_finds_a_known_gaussian(self, scheduler: str) -> None:
         objective = OBJECTIVE_OF[scheduler]
         noise = LatentNoise([0], [3000], 4)
-        sampled = sample_latents(
-            gaussian_predictor(objective), noise.draw(), objective, scheduler, 100, noise=noise
-        )
+        initial = noisiest(objective, noise.draw())
+        predict = gaussian_predictor(objective)
+        # Ancestral steps with the smaller variance narrow the data until steps are small.
+        steps = 400 if scheduler == "ddpm" else 100
+        sampled = sample_latents(predict, initial, objective, scheduler, steps, noise=noise)
         assert sampled.mean() == pytest.approx(MEAN, abs=0.02)
         assert sampled.std() == pytest.approx(STD, abs=0.02)
 
@@ -222,10 +232,8 @@ class TestSchedulers:
     def test_second_order_follows_the_exact_path(self, rough: str, fine: str) -> None:
         """The probability-flow path of a Gaussian is known: noise z ends at mean + std · z."""
         objective = OBJECTIVE_OF[fine]
-        initial = LatentNoise([0], [50], 4).draw()
-        kept = kept_signal(999) if isinstance(objective, EpsilonDiffusion) else 0.0
-        first = (initial - math.sqrt(kept) * MEAN) / math.sqrt(1 - kept + kept * STD**2)
-        exact = MEAN + STD * first
+        noise = LatentNoise([0], [50], 4).draw()
+        initial, exact = noisiest(objective, noise), MEAN + STD * noise
 
         def error(scheduler: str, steps: int) -> float:
             predict = gaussian_predictor(objective)
@@ -250,10 +258,10 @@ class TestSchedulers:
     def test_takes_its_fewest_and_most_steps_and_no_others(self, scheduler: str) -> None:
         kind, objective = SCHEDULERS[scheduler], OBJECTIVE_OF[scheduler]
         predict, initial = gaussian_predictor(objective), torch.randn(1, 1, 2)
-        for steps in (kind.fewest_steps, kind.most_steps):
+        for steps in (kind.fewest_steps, 1000):
             sampled = sample_latents(predict, initial, objective, scheduler, steps, temperature=0)
             assert sampled.isfinite().all()
-        for steps in (-1, kind.fewest_steps - 1, kind.most_steps + 1):
+        for steps in (-1, kind.fewest_steps - 1, 1001):
             with pytest.raises(InputError, match=f"steps: .* not {steps}"):
                 sample_latents(predict, initial, objective, scheduler, steps, temperature=0)
 

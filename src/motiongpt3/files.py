@@ -45,7 +45,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if path.exists():
             previous = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
             path.rename(previous / path.name)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                (previous / path.name).rename(path)
+                previous.rmdir()
+                raise
             shutil.rmtree(previous)
         else:
             temporary.rename(path)

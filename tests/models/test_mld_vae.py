@@ -104,7 +104,6 @@ def test_every_parameter_learns() -> None:
     (
         (reconstruction - features).square().mean() + mean.square().mean() + log_variance.exp().mean()
     ).backward()
-    # The decoder's last two positions belong to no frame: two are taken by the encoder's tokens.
     still = [name for name, value in vae.named_parameters() if value.grad is None or not value.grad.any()]
     assert still == []
 

@@ -20,7 +20,7 @@ from motiongpt3.motion.features import (
     root_trajectory,
 )
 from motiongpt3.motion.kinematics import bone_offsets, face_forward, put_on_floor, uniform_skeleton
-from motiongpt3.motion.rotations import quaternion_rotate, yaw_to_quaternion
+from motiongpt3.motion.rotations import quaternion_rotate, rotate_about_up, yaw_to_quaternion
 from motiongpt3.motion.skeleton import JOINT_INDEX, UNIFORM_OFFSETS, mirror_joints
 from tests.motion.bodies import standing, travelling, wriggling
 
@@ -91,6 +91,16 @@ def test_constant_turn_on_the_spot(turn: float):
     assert group(middle, "root_linear_velocity").abs().max() < 1e-6
 
 
+def test_a_sudden_turn_is_spread_by_the_smoothing_of_the_heading():
+    yaw = torch.zeros(200)
+    yaw[100:] = 1.0
+    features = joints_to_features(travelling(yaw, torch.zeros(200, 3)), retarget=False)
+    # Half way, the smoothed vector is cos(1/2) long and moves by 2 sin(1/2) times the Gaussian's peak.
+    peak = 2 * math.tan(0.5) / (20 * math.sqrt(2 * math.pi))
+    assert features[:, 0].min().item() == pytest.approx(-peak / 2, rel=1e-2)
+    assert features[:, 0].argmin() == 99
+
+
 def test_walk_along_a_circle_reads_back_as_that_circle():
     frames, turn, radius = 120, 0.02, 2.0
     angle = torch.arange(frames).double() * turn
@@ -103,6 +113,15 @@ def test_walk_along_a_circle_reads_back_as_that_circle():
     torch.testing.assert_close(
         -2 * yaw_half_angle[middle].diff(), torch.full((39,), turn).double(), atol=2e-3, rtol=0
     )
+
+
+def test_local_velocities_are_seen_from_the_frame_that_they_leave():
+    features = joints_to_features(wriggling(30), continuous_heading=True)
+    yaw_half_angle, _ = root_trajectory(features)
+    seen = group(features, "local_velocities").unflatten(-1, (22, 3))
+    velocities = rotate_about_up(seen, -2 * yaw_half_angle[:, None])
+    steps = features_to_joints(features).diff(dim=0)
+    torch.testing.assert_close(velocities[:-1], steps, atol=1e-6, rtol=0)
 
 
 def test_a_rising_foot_loses_its_contact_alone():

@@ -104,3 +104,4 @@ def test_mirroring_swaps_the_sides_and_undoes_itself() -> None:
     left, right = JOINT_INDEX["left_wrist"], JOINT_INDEX["right_wrist"]
     assert torch.equal(mirrored.joints[:, left], motion.joints[:, right] * torch.tensor([-1.0, 1.0, 1.0]))
     assert torch.equal(mirrored.mirrored().joints, motion.joints)
+    assert Motion.from_features(joints_to_features(motion.joints)).mirrored().features is None

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch import Tensor
@@ -60,6 +60,7 @@ def test_product_rotation_and_matrix_agree_with_scipy():
     )
 
 
+@settings(deadline=None)
 @given(quaternions(), vectors())
 def test_inverse_undoes(quaternion: Tensor, vector: Tensor):
     back = rot.quaternion_rotate(
@@ -68,6 +69,7 @@ def test_inverse_undoes(quaternion: Tensor, vector: Tensor):
     torch.testing.assert_close(back, vector)
 
 
+@settings(deadline=None)
 @given(quaternions())
 def test_every_representation_goes_there_and_back(quaternion: Tensor):
     matrix = rot.quaternion_to_matrix(quaternion)
@@ -78,6 +80,7 @@ def test_every_representation_goes_there_and_back(quaternion: Tensor):
     torch.testing.assert_close(rot.rotation_6d_to_matrix(rot.matrix_to_rotation_6d(matrix)), matrix)
 
 
+@settings(deadline=None)
 @given(vectors(), st.floats(0, math.pi - 1e-6))
 def test_axis_angle_comes_back_as_it_was(axis: Tensor, angle: float):
     axis_angle = rot.unit_vector(axis) * angle
@@ -115,6 +118,7 @@ def test_6d_is_the_first_column_then_the_second():
     torch.testing.assert_close(rot.matrix_to_rotation_6d(matrix), expected)
 
 
+@settings(deadline=None)
 @given(quaternions(), st.floats(0.1, 10), st.floats(0.1, 10), st.floats(-3, 3))
 def test_6d_needs_neither_unit_nor_perpendicular_vectors(quaternion, first_scale, second_scale, shear):
     matrix = rot.quaternion_to_matrix(quaternion)
@@ -124,6 +128,7 @@ def test_6d_needs_neither_unit_nor_perpendicular_vectors(quaternion, first_scale
     )
 
 
+@settings(deadline=None)
 @given(vectors(), vectors())
 def test_between_turns_one_vector_onto_the_other_by_the_smallest_angle(source: Tensor, target: Tensor):
     quaternion = rot.quaternion_between(source, target)
@@ -168,6 +173,7 @@ def test_between_gives_the_identity_for_a_vector_without_direction():
     assert torch.equal(rot.quaternion_between(up, zero), IDENTITY.float())
 
 
+@settings(deadline=None)
 @given(st.floats(-math.pi + 1e-6, math.pi - 1e-6))
 def test_yaw_goes_there_and_back_and_turns_z_toward_x(yaw: float):
     quaternion = rot.yaw_to_quaternion(torch.tensor(yaw, dtype=torch.float64))
@@ -178,6 +184,7 @@ def test_yaw_goes_there_and_back_and_turns_z_toward_x(yaw: float):
     torch.testing.assert_close(forward, expected)
 
 
+@settings(deadline=None)
 @given(st.floats(-3, 3), st.floats(-1.5, 1.5))
 def test_yaw_ignores_a_tilt_about_a_horizontal_axis(yaw: float, tilt: float):
     turn = rot.yaw_to_quaternion(torch.tensor(yaw, dtype=torch.float64))

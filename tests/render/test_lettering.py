@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motiongpt3.render.lettering import font, text_layer, wrap
 
 
-@given(st.text(max_size=200), st.integers(40, 400), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=80), st.integers(40, 400), st.integers(1, 4))
 def test_lines_fit(text, width, lines):
     wrapped = wrap(text, width, 16, lines)
     assert len(wrapped) <= lines

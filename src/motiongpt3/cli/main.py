@@ -136,8 +136,7 @@ def _call(function: Callable[..., int | None], spoken: str, arguments: list[str]
         arguments, unparsed[verb.rest] = arguments[:1], arguments[1:]
     parser, options = _parser(function, spoken, verb)
     try:
-        values = parser.parse_args([_with_underscores(argument, options) for argument in arguments])
-        given = parser.instantiate_classes(values).as_dict()
+        given = parser.parse_args([_with_underscores(argument, options) for argument in arguments]).as_dict()
     except ArgumentError as error:
         raise InputError(f"{_one_line(str(error))} (see {spoken} --help)") from error
     taken = inspect.signature(function).parameters
@@ -158,12 +157,12 @@ def _parser(function: Callable[..., Any], spoken: str, verb: Verb) -> tuple[Any,
     parser = ArgumentParser(prog=spoken, description=" ".join(about.split()), exit_on_error=False)
     words = {name: nargs for name, nargs in verb.words.items() if name in parameters}
     flags = {name for name, parameter in parameters.items() if isinstance(parameter.default, bool)}
+    skipped: set[str | int] = {*words, *flags, *([verb.rest] if verb.rest else [])}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skipped)
     for name, nargs in words.items():
         default = parameters[name].default
         default = ([] if nargs == "*" else None) if default is inspect.Parameter.empty else default
         parser.add_argument(name, type=str, nargs=nargs, default=default, help=helps.get(name))
-    skipped: set[str | int] = {*words, *flags, *([verb.rest] if verb.rest else [])}
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skipped)
     for name in sorted(flags):
         if parameters[name].default:
             parser.add_argument(

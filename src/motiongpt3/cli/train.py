@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
+from motiongpt3.cli.generate import choose_device
 from motiongpt3.errors import ConfigError, InputError, MissingDependencyError
 
 RECIPES = {
@@ -30,7 +31,7 @@ def train(config: Path, overrides: list[str] | None = None) -> int:
         The exit code, 0.
 
     Raises:
-        InputError: if there is no such file.
+        InputError: if there is no such file or device.
         ConfigError: if a setting is unknown, missing or of the wrong type.
     """
     function = recipe_function(config)
@@ -42,10 +43,11 @@ def train(config: Path, overrides: list[str] | None = None) -> int:
         settings = parser.parse_args(["--config", str(config), *(overrides or [])])
         arguments = parser.instantiate_classes(settings).as_dict()
     except Exception as error:
-        # jsonargparse raises many kinds, each with a first line that names the setting.
-        raise ConfigError(f"{config}: {str(error).strip().splitlines()[0]}") from None
+        # jsonargparse raises many kinds, each with a message that names the setting.
+        raise ConfigError(f"{config}: {_one_line(error)}") from None
     for name in ("config", "recipe"):
         arguments.pop(name, None)
+    choose_device(arguments["device"])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger(__name__).info("finished: %s", function(**arguments))
     return 0
@@ -58,9 +60,9 @@ def recipe_function(config: Path) -> Callable[..., Any]:
     except FileNotFoundError:
         raise InputError(f"{config}: no such file; recipes are in configs/") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{config}: not readable as YAML ({str(error).splitlines()[0]})") from None
+        raise ConfigError(f"{config}: not readable as YAML ({_one_line(error)})") from None
     recipe = values.get("recipe") if isinstance(values, dict) else None
-    if recipe not in RECIPES:
+    if not isinstance(recipe, str) or recipe not in RECIPES:
         raise ConfigError(f"{config}: recipe {recipe!r} is not one of {', '.join(RECIPES)}")
     module, name = RECIPES[recipe]
     try:
@@ -71,3 +73,8 @@ def recipe_function(config: Path) -> Callable[..., Any]:
         raise MissingDependencyError(
             f"training needs the package {error.name!r}: pip install 'motiongpt3[train]'"
         ) from None
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an error, its lines joined."""
+    return " ".join(str(error).split()) or type(error).__name__

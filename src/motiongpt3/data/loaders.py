@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from motiongpt3.data.humanml3d import HumanML3DDataset, Segment
+from motiongpt3.errors import ConfigError, InputError
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,20 @@ class MotionClips(Dataset[Tensor]):
         crop: if given, the probability that an item is a random stretch of its segment, at least
             ``shortest_crop`` frames long, rather than the whole. Drawn from torch's global generator.
         shortest_crop: frames.
+
+    Raises:
+        InputError: if there are no segments, or a file of one is broken.
     """
 
     def __init__(
-        self, dataset: HumanML3DDataset, segments: Sequence[Segment], crop: float = 0.0, shortest_crop: int = 20
+        self,
+        dataset: HumanML3DDataset,
+        segments: Sequence[Segment],
+        crop: float = 0.0,
+        shortest_crop: int = 20,
     ) -> None:
+        if not segments:
+            raise InputError(f"{dataset.root}: a split has no clips of a length that can be used")
         self.segments = list(segments)
         self.crop = crop
         self.shortest_crop = shortest_crop
@@ -70,15 +80,20 @@ def pad_clips(clips: Sequence[Tensor]) -> MotionBatch:
 class LengthBuckets(Sampler[list[int]]):
     """Shuffled batches whose items have similar lengths, so that little of a batch is padding.
 
-    Items are drawn (uniformly, or by weight with replacement), shuffled, sorted by length within pools of
-    ``pool`` batches, cut into batches, and the batches shuffled. Everything follows from (seed, epoch).
+    Items are shuffled (or drawn by weight, with replacement), sorted by length within pools of ``pool``
+    batches, cut into batches, and the batches shuffled. Everything follows from (seed, epoch).
 
     Args:
         lengths: of each item, in any unit.
-        batch_size: items per batch; the last, smaller batch of an epoch is left out if there is a full one.
+        batch_size: items per batch (all there are, if fewer); what does not fill a batch is left out of the
+            epoch.
         weights: relative rates at which items are drawn; None draws each item once per epoch.
         seed: of the whole run.
         pool: batches sorted together.
+
+    Raises:
+        InputError: if there are no items.
+        ConfigError: if a batch would be empty.
     """
 
     def __init__(
@@ -89,6 +104,10 @@ class LengthBuckets(Sampler[list[int]]):
         seed: int = 0,
         pool: int = 20,
     ) -> None:
+        if not lengths:
+            raise InputError("there are no clips to train on")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: {batch_size} clips are no batch")
         self.lengths = np.asarray(lengths)
         self.batch_size = min(batch_size, len(self.lengths))
         self.probabilities = None if weights is None else np.asarray(weights) / np.sum(weights)
@@ -115,10 +134,12 @@ class LengthBuckets(Sampler[list[int]]):
             order = random.permutation(count)
         else:
             order = random.choice(count, size=count, p=self.probabilities)
+        # Whole batches, so that nothing is left over between pools.
+        drawn = order[: len(self) * self.batch_size]
         batches: list[list[int]] = []
-        for pool in np.array_split(order, max(1, count // (self.batch_size * self.pool))):
+        for start in range(0, len(drawn), self.pool * self.batch_size):
+            pool = drawn[start : start + self.pool * self.batch_size]
             by_length = pool[np.argsort(self.lengths[pool], kind="stable")]
-            full = len(by_length) // self.batch_size * self.batch_size
-            batches.extend(by_length[:full].reshape(-1, self.batch_size).tolist())
+            batches.extend(by_length.reshape(-1, self.batch_size).tolist())
         random.shuffle(batches)
-        yield from batches[: len(self)]
+        yield from batches

@@ -57,7 +57,8 @@ def real_clips(
             for name, of_split in by_label.items()
         }
         origin = split or ("test" if len(segments.get("test", [])) >= ENOUGH else "all")
-        chosen = sum(segments.values(), []) if origin == "all" else segments[origin]
+        splits = list(segments) if origin == "all" else [origin]
+        chosen = [segment for name in splits for segment in segments[name]]
         if chosen:
             joints = [features_to_joints(torch.from_numpy(dataset.features(segment))) for segment in chosen]
             found[action] = RealClips(origin, joints)

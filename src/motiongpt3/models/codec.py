@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import ConfigError
+from motiongpt3.errors import CheckpointError, ConfigError
 from motiongpt3.models.folders import (
     WEIGHTS_FILE,
     build_kind,
@@ -29,14 +29,19 @@ from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
 from motiongpt3.models.temporal_vae import TemporalVAE, TemporalVAEConfig
 from motiongpt3.motion.features import Statistics
 
+MODEL_NAME = "motion-codec"
 VAE_KINDS: dict[str, tuple[type, type]] = {
     "temporal": (TemporalVAE, TemporalVAEConfig),
     "mld": (MLDVAE, MLDVAEConfig),
 }
 
 
-def build_vae(config: dict[str, Any]) -> TemporalVAE | MLDVAE:
-    """A VAE with random weights from its JSON config, whose ``kind`` is ``temporal`` or ``mld``."""
+def build_vae(config: Any) -> TemporalVAE | MLDVAE:
+    """A VAE with random weights from its JSON config, whose ``kind`` is ``temporal`` or ``mld``.
+
+    Raises:
+        ConfigError: naming what is unknown, missing or impossible in the config.
+    """
     return build_kind(config, VAE_KINDS, "vae")
 
 
@@ -52,6 +57,9 @@ class MotionCodec(nn.Module):
     Args:
         vae: the network.
         statistics: per-feature mean and standard deviation of the data (each (F,)).
+
+    Raises:
+        ConfigError: if the statistics are not of the VAE's feature width.
     """
 
     feature_mean: Tensor
@@ -61,6 +69,9 @@ class MotionCodec(nn.Module):
 
     def __init__(self, vae: TemporalVAE | MLDVAE, statistics: Statistics) -> None:
         super().__init__()
+        if len(statistics.mean) != vae.config.feature_width:
+            width, found = vae.config.feature_width, len(statistics.mean)
+            raise ConfigError(f"vae.feature_width is {width}, but the data have {found} features")
         self.vae = vae
         self.register_buffer("feature_mean", torch.as_tensor(statistics.mean, dtype=torch.float32).clone())
         self.register_buffer("feature_std", torch.as_tensor(statistics.std, dtype=torch.float32).clone())
@@ -72,9 +83,19 @@ class MotionCodec(nn.Module):
         """C, the channels of one latent."""
         return self.vae.latent_channels
 
+    @property
+    def frames_per_latent(self) -> int | None:
+        """Frames that one latent stands for; None if clips of all lengths have the same number of latents."""
+        return self.vae.config.frames_per_latent if isinstance(self.vae, TemporalVAE) else None
+
     def latent_count(self, length: int) -> int:
         """K, the latents of a clip of ``length`` frames."""
         return self.vae.latent_count(length)
+
+    def latent_counts(self, lengths: Tensor) -> Tensor:
+        """K of each of several clips, (B,), from their lengths (B,) in frames."""
+        counts = [self.latent_count(length) for length in lengths.tolist()]
+        return torch.tensor(counts, device=lengths.device)
 
     def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (B, K, C) of the scaled latents of raw features (B, T, F)."""
@@ -93,7 +114,7 @@ class MotionCodec(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``."""
         write_tensors(Path(folder) / WEIGHTS_FILE, self.state_dict())
-        write_config(folder, {"model": "motion-codec", "vae": vae_to_json(self.vae)})
+        write_config(folder, {"model": MODEL_NAME, "vae": vae_to_json(self.vae)})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> MotionCodec:
@@ -101,12 +122,15 @@ class MotionCodec(nn.Module):
 
         Raises:
             CheckpointError: if the folder is not a motion codec or its weights do not fit its config.
+            ConfigError: if the config does not describe a VAE.
         """
         config = read_config(folder)
-        if config.get("model") != "motion-codec":
-            raise ConfigError(f"{folder}: not a motion codec (its config says model = {config.get('model')!r})")
-        vae = build_vae(config["vae"])
-        width = config["vae"]["feature_width"]
+        if config.get("model") != MODEL_NAME:
+            raise CheckpointError(
+                f"{folder}: not a motion codec (its config says model = {config.get('model')!r})"
+            )
+        vae = build_vae(config.get("vae"))
+        width = vae.config.feature_width
         codec = cls(vae, Statistics(torch.zeros(width), torch.ones(width)))
         load_strictly(codec, read_tensors(Path(folder) / WEIGHTS_FILE), str(folder))
         return codec.eval()

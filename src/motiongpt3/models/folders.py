@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ from motiongpt3.errors import CheckpointError, ConfigError
 from motiongpt3.files import atomic_file
 
 Config = TypeVar("Config")
+Built = TypeVar("Built")
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -57,18 +58,20 @@ def config_from_json(cls: type[Config], values: Any, where: str) -> Config:
             arguments[name] = _field_from_json(hints[name], values[name], f"{where}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: field {name!r} is missing")
-    return cls(**arguments)
+    return build(lambda: cls(**arguments), where)
 
 
 def _field_from_json(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return config_from_json(hint, value, where)  # type: ignore[arg-type]
-    if isinstance(value, list):
-        return tuple(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_field_from_json(get_args(hint)[0], item, where) for item in value)
+    if hint is float and type(value) is int:
         return float(value)
-    if hint in (int, float, str, bool) and type(value) is not hint:
-        raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
+    kind = get_origin(hint) or hint
+    if kind in (int, float, str, bool, tuple, dict) and type(value) is not kind:
+        expected = "list" if kind is tuple else "object" if kind is dict else kind.__name__
+        raise ConfigError(f"{where}: expected {expected}, found {value!r}")
     return value
 
 
@@ -77,17 +80,32 @@ def build_kind(values: Any, kinds: Mapping[str, tuple[Callable[..., Any], type]]
 
     Args:
         values: the ``kind`` and the fields of its config.
-        kinds: for each kind what makes it, and the config class that this is called with (the same twice if the
-            config is the thing itself).
+        kinds: for each kind what makes it, and the config class that this is called with (the same twice if
+            the config is the thing itself).
         where: for error messages.
+
+    Raises:
+        ConfigError: for an unknown kind, a wrong field, or sizes that nothing can be built with.
     """
     fields = dict(values) if isinstance(values, Mapping) else {}
     kind = fields.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(f"{where}.kind: {kind!r} is not one of {', '.join(kinds)}")
     make, config = kinds[kind]
     read = config_from_json(config, fields, where)
-    return read if make is config else make(read)
+    return read if make is config else build(lambda: make(read), where)
+
+
+def build(make: Callable[[], Built], where: str) -> Built:
+    """Call ``make``, and say of which part of a config it is that nothing can be built of its sizes.
+
+    Raises:
+        ConfigError: for what Python and torch say of sizes that are zero, negative, or larger than memory.
+    """
+    try:
+        return make()
+    except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{where}: nothing has these sizes ({' '.join(str(error).split())})") from error
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -101,7 +119,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: no {CONFIG_FILE}; this is not a model folder") from None
-    except (OSError, ValueError) as error:
+    # A hostile file may be nested deeper than the parser recurses.
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: expected a JSON object")
@@ -129,14 +148,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}); fetch it again") from None
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
-    """Write tensors as safetensors, atomically; floating-point ones in ``dtype`` if given."""
-    ready = {}
-    for name, tensor in tensors.items():
-        detached = tensor.detach().cpu()
-        if dtype is not None and detached.is_floating_point():
-            detached = detached.to(dtype)
-        ready[name] = detached.contiguous().clone()
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically."""
+    # Copies, because safetensors refuses tensors that share memory.
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})
 
@@ -145,12 +160,15 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     """Fill every parameter and buffer of ``module``, cast to its own dtype.
 
     Raises:
-        CheckpointError: naming the first missing, unexpected, misshapen or non-finite tensor.
+        CheckpointError: naming the first missing, unexpected, misshapen or non-finite tensor; nothing is
+            changed then.
     """
     expected = module.state_dict()
     missing = sorted(set(expected) - set(tensors))
     if missing:
-        raise CheckpointError(f"{where}: {len(missing)} tensors are missing, first {missing[0]!r}; fetch it again")
+        raise CheckpointError(
+            f"{where}: {len(missing)} tensors are missing, first {missing[0]!r}; fetch it again"
+        )
     unexpected = sorted(set(tensors) - set(expected))
     if unexpected:
         raise CheckpointError(
@@ -159,9 +177,14 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
         )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
+            found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
+            raise CheckpointError(f"{where}: {name!r} has shape {found}, the config asks for {wanted}")
+        dtype = expected[name].dtype
+        if tensor.is_floating_point() != dtype.is_floating_point:
             raise CheckpointError(
-                f"{where}: {name!r} has shape {tuple(tensor.shape)}, the config asks for {tuple(expected[name].shape)}"
+                f"{where}: {name!r} is stored as {tensor.dtype}, the config asks for {dtype}"
             )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        # After the cast: a large float64 is infinite as float32.
+        if not torch.isfinite(tensor.to(dtype)).all():
             raise CheckpointError(f"{where}: {name!r} holds NaN or infinite values; the file is damaged")
     module.load_state_dict(dict(tensors))

@@ -23,6 +23,7 @@ from motiongpt3.models.backbones import load_text_weights, text_config_from
 from motiongpt3.models.codec import MotionCodec, build_vae, vae_to_json
 from motiongpt3.models.folders import (
     WEIGHTS_FILE,
+    build,
     build_kind,
     config_from_json,
     config_to_json,
@@ -48,9 +49,17 @@ from motiongpt3.models.placeholders import (
 )
 from motiongpt3.models.sequence_head import SequenceHead, SequenceHeadConfig
 from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
-from motiongpt3.motion.features import Statistics
+from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import OBJECTIVES, LatentNoise, Objective, guided, sample_latents, schedulers_for
+from motiongpt3.sampling import (
+    OBJECTIVES,
+    LatentNoise,
+    Objective,
+    guided,
+    sample_latents,
+    sample_seeds,
+    schedulers_for,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,6 +71,8 @@ PLACEHOLDERS = {
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
 TOKENIZER_FOLDER = "tokenizer"
 MODEL_NAME = "motiongpt3"
+# The tensors of the text branch: not in the model's own file if they come from a text backbone.
+TEXT_TENSORS = ("mot.text.", "mot.text_head.")
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,8 @@ class MotionGPT3Config:
     """All of a model but its weights.
 
     Args:
-        text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`), or
-            empty if the text branch and its tokenizer are in the model's own folder.
+        text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`),
+            or empty if the text branch and its tokenizer are in the model's own folder.
         text_fingerprint: of the exact weights of that language model; empty with an empty ``text_backbone``.
         prompt_prefix: text put before a prompt.
         prompt_suffix: text put behind it.
@@ -123,11 +134,13 @@ class MotionGPT3(nn.Module):
         tokenizer: of the text branch.
     """
 
-    def __init__(self, config: MotionGPT3Config, codec: MotionCodec, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, config: MotionGPT3Config, codec: MotionCodec, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
         super().__init__()
         self.config = config
         self.codec = codec
-        self.mot = MixtureOfTransformers(config.text, config.motion)
+        self.mot = build(lambda: MixtureOfTransformers(config.text, config.motion), "text and motion")
         self.placeholders: SequencePlaceholders | LatentPlaceholders = build_kind(
             config.placeholders, PLACEHOLDERS, "placeholders"
         )
@@ -135,8 +148,32 @@ class MotionGPT3(nn.Module):
         objectives = {kind: (objective, objective) for kind, objective in OBJECTIVES.items()}
         self.objective: Objective = build_kind(config.objective, objectives, "objective")
         self.tokenizer = tokenizer
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuse parts that do not fit one another, by name, before a tensor does so less clearly."""
+        config, placeholders, head = self.config, self.placeholders.config, self.head.config
+        kinds = tuple(part["kind"] for part in (config.placeholders, config.head))
+        if kinds not in (("sequence", "sequence"), ("latent", "mlp")):
+            raise ConfigError(
+                f"head.kind: {kinds[1]!r} does not read the hidden states of {kinds[0]!r} placeholders"
+            )
+        for name, value, wanted in (
+            ("vae.feature_width", self.codec.vae.config.feature_width, FEATURE_WIDTH),
+            ("placeholders.width", placeholders.width, config.motion.width),
+            ("head.hidden_width", head.hidden_width, config.motion.width),
+            ("head.latent_channels", head.latent_channels, self.codec.latent_channels),
+        ):
+            if value != wanted:
+                raise ConfigError(f"{name}: {value} does not fit the other parts, which need {wanted}")
         if config.scheduler not in schedulers_for(self.objective):
-            raise ConfigError(f"scheduler {config.scheduler!r} does not step for {config.objective['kind']}")
+            raise ConfigError(f"scheduler: {config.scheduler!r} does not step for {config.objective['kind']}")
+        if not 1 <= config.shortest_frames <= config.default_frames <= config.longest_frames:
+            raise ConfigError("shortest_frames, default_frames and longest_frames are not in order")
+        if not all(0 <= token < config.motion.vocabulary_size for token in placeholders.tokens):
+            raise ConfigError(
+                f"placeholders: tokens beyond motion.vocabulary_size {config.motion.vocabulary_size}"
+            )
 
     # Making, loading, saving
 
@@ -145,8 +182,8 @@ class MotionGPT3(nn.Module):
         """A model to train: pretrained text branch, trained codec, random motion branch and head.
 
         Args:
-            description: the fields of `MotionGPT3Config` that the text backbone and the codec do not settle: all
-                but ``text``, ``text_fingerprint`` and ``vae``.
+            description: the fields of `MotionGPT3Config` that the text backbone and the codec do not settle:
+                all but ``text``, ``text_fingerprint`` and ``vae``.
             codec: the trained motion VAE.
         """
         backbone = load_text_backbone(description["text_backbone"])
@@ -177,16 +214,25 @@ class MotionGPT3(nn.Module):
         folder = _local_folder(path)
         values = read_config(folder)
         if values.pop("model", None) != MODEL_NAME:
-            raise CheckpointError(f"{folder}: not a MotionGPT3 model (no \"model\": \"{MODEL_NAME}\" in its config)")
+            raise CheckpointError(
+                f'{folder}: not a MotionGPT3 model (no "model": "{MODEL_NAME}" in its config)'
+            )
         config = config_from_json(MotionGPT3Config, values, str(folder))
         width = config.vae.get("feature_width", 0)
         codec = MotionCodec(build_vae(config.vae), Statistics(torch.zeros(width), torch.ones(width)))
         tensors = read_tensors(folder / WEIGHTS_FILE)
         if config.text_backbone:
+            text = next((name for name in tensors if name.startswith(TEXT_TENSORS)), None)
+            if text is not None:
+                raise CheckpointError(
+                    f"{folder}: unexpected tensor {text!r}; the text comes from {config.text_backbone}"
+                )
             backbone = load_text_backbone(config.text_backbone, expected_fingerprint=config.text_fingerprint)
             model = cls(config, codec, backbone.tokenizer)
             load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
-            tensors.update({f"mot.{name}": tensor for name, tensor in _text_tensors(model.mot).items()})
+            tensors |= {
+                name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TENSORS)
+            }
         else:
             model = cls(config, codec, load_tokenizer(folder / TOKENIZER_FOLDER))
         load_strictly(model, tensors, str(folder))
@@ -194,18 +240,22 @@ class MotionGPT3(nn.Module):
         return model.eval().to(device)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json``, ``model.safetensors`` (statistics included) and, if the text is its own, tokenizer.
+        """Write ``config.json``, ``model.safetensors`` and, if the text branch is its own, the tokenizer.
 
         Args:
             folder: where to.
-            dtype: of the language side's weights in the file, for instance ``torch.float16``; the codec stays as
-                it is, since its statistics span too many magnitudes for half precision.
+            dtype: of the language side's weights in the file, for instance ``torch.float16``; the codec stays
+                as it is, since its statistics span too many magnitudes for half precision.
         """
         folder = Path(folder)
-        foreign = {f"mot.{name}" for name in _text_tensors(self.mot)} if self.config.text_backbone else set()
-        own = {name: tensor for name, tensor in self.state_dict().items() if name not in foreign}
+        own = self.state_dict()
+        if self.config.text_backbone:
+            own = {name: tensor for name, tensor in own.items() if not name.startswith(TEXT_TENSORS)}
         if dtype is not None:
-            own = {name: tensor if name.startswith("codec.") else tensor.to(dtype) for name, tensor in own.items()}
+            language = {
+                name: tensor.to(dtype) for name, tensor in own.items() if not name.startswith("codec.")
+            }
+            own = {**own, **language}
         write_tensors(folder / WEIGHTS_FILE, own)
         if not self.config.text_backbone:
             self.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
@@ -227,12 +277,18 @@ class MotionGPT3(nn.Module):
         """Raise `InputError` if a prompt is empty, too long, or contains special tokens of the tokenizer."""
         if not prompt.strip():
             raise InputError("the prompt is empty: say what the person does, as in 'a person walks forward'")
-        special = next((token for token in self.tokenizer.all_special_tokens if token in prompt), None)
+        # Not `all_special_tokens`, which names only those with a role.
+        added = self.tokenizer.added_tokens_decoder.values()
+        special = next((token.content for token in added if token.special and token.content in prompt), None)
         if special is not None:
-            raise InputError(f"the prompt contains {special!r}, which has a meaning of its own here: leave it out")
+            raise InputError(
+                f"the prompt contains {special!r}, which has a meaning of its own here: leave it out"
+            )
         tokens = len(self.prompt_ids(prompt))
         if tokens > self.config.longest_prompt:
-            raise InputError(f"the prompt is too long: {tokens} tokens, at most {self.config.longest_prompt} fit")
+            raise InputError(
+                f"the prompt is too long: {tokens} tokens, at most {self.config.longest_prompt} fit"
+            )
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Token ids of a prompt as the text branch reads it."""
@@ -251,7 +307,7 @@ class MotionGPT3(nn.Module):
             )
         }
         config = self.config
-        per_latent = getattr(self.codec.vae.config, "frames_per_latent", None)
+        per_latent = self.codec.frames_per_latent
         return {
             **{name: f"{count:.1f} M parameters" for name, count in millions.items()},
             "text backbone": config.text_backbone or "in the model's folder",
@@ -260,7 +316,7 @@ class MotionGPT3(nn.Module):
             + (f"one for every {per_latent} frames" if per_latent else "one for a clip"),
             "objective": config.objective["kind"].replace("_", " "),
             "sampling": f"{config.scheduler}, {config.steps} steps, guidance {config.guidance:g}",
-            "lengths": f"{config.shortest_frames} to {config.longest_frames} frames at {config.frames_per_second:g} fps",
+            "lengths": f"{config.shortest_frames} to {config.longest_frames} frames at {self.fps:g} fps",
         }
 
     # Generation
@@ -286,7 +342,7 @@ class MotionGPT3(nn.Module):
                 config's ``default_frames`` if it cannot.
             seeds: one per prompt, by default 0, 1, 2, …; a seed means the same motion in any batch.
             guidance: scale of classifier-free guidance, 1 for none; by default the config's.
-            steps: of the scheduler; by default the config's.
+            steps: of the scheduler; by default the config's, or what suits another scheduler.
             scheduler: by default the config's.
             temperature: of the noise that the scheduler adds (ddpm only).
             batch_size: motions made together.
@@ -294,12 +350,15 @@ class MotionGPT3(nn.Module):
 
         Raises:
             InputError: if a prompt, length or setting cannot be used.
+            ConfigError: if there is no such scheduler, or it does not step for this model.
         """
         requests = self._requests(prompts, frames, seeds)
+        if batch_size < 1:
+            raise InputError(f"batch_size: {batch_size} motions cannot be made together")
         guidance = self.config.guidance if guidance is None else guidance
-        if scheduler is None:
-            scheduler = self.config.scheduler
-            steps = self.config.steps if steps is None else steps
+        scheduler = self.config.scheduler if scheduler is None else scheduler
+        if steps is None and scheduler == self.config.scheduler:
+            steps = self.config.steps
         motions: list[Motion] = []
         for first in range(0, len(requests), batch_size):
             part = requests[first : first + batch_size]
@@ -328,13 +387,19 @@ class MotionGPT3(nn.Module):
         lengths = [frames] * len(prompts) if frames is None or isinstance(frames, int) else list(frames)
         numbers = list(range(len(prompts))) if seeds is None else list(seeds)
         if not len(prompts) == len(lengths) == len(numbers):
-            raise InputError(f"{len(prompts)} prompts, {len(lengths)} lengths and {len(numbers)} seeds do not pair up")
+            raise InputError(
+                f"{len(prompts)} prompts, {len(lengths)} lengths and {len(numbers)} seeds do not pair up"
+            )
         shortest, longest = self.frame_range
         for prompt in dict.fromkeys(prompts):
             self.validate_prompt(prompt)
         for length in lengths:
             if length is not None and not shortest <= length <= longest:
-                raise InputError(f"a length of {length} frames is outside of what the model makes: {shortest} to {longest}")
+                raise InputError(
+                    f"a length of {length} frames is outside of what the model makes: {shortest} to {longest}"
+                )
+        for number in numbers:
+            sample_seeds(number, 1)
         return [_Request(*request) for request in zip(prompts, lengths, numbers)]
 
     def _latents(
@@ -343,17 +408,20 @@ class MotionGPT3(nn.Module):
         """Latents (B, K, C) and lengths (B,) in frames."""
         distinct = list(dict.fromkeys(request.prompt for request in requests))
         cache, text_lengths = self.read_text(distinct)
-        rows = torch.tensor([distinct.index(request.prompt) for request in requests], device=text_lengths.device)
+        numbers = [distinct.index(request.prompt) for request in requests]
+        rows = torch.tensor(numbers, device=text_lengths.device)
         cache, text_lengths = cache.rows(rows), text_lengths[rows]
 
         start_hidden = self.placeholders.start(self.mot, cache, text_lengths)
         lengths = self._lengths(requests, start_hidden).to(text_lengths.device)
-        counts = torch.tensor([self.codec.latent_count(int(length)) for length in lengths], device=lengths.device)
-        condition = self.placeholders.condition(
-            self.head, self.placeholders.fill(self.mot, cache, text_lengths, counts), counts
-        )
-        null = self.placeholders.condition(self.head, self.placeholders.null_hidden(counts), counts)
-        noise = LatentNoise([request.seed for request in requests], counts.tolist(), self.codec.latent_channels)
+        counts = self.codec.latent_counts(lengths)
+        hidden = self.placeholders.fill(self.mot, cache, text_lengths, counts)
+        condition = self.placeholders.condition(self.head, hidden, counts)
+        null = None
+        if guidance != 1.0 and self.placeholders.null_condition is not None:
+            null = self.placeholders.condition(self.head, self.placeholders.null_hidden(counts), counts)
+        seeds = [request.seed for request in requests]
+        noise = LatentNoise(seeds, counts.tolist(), self.codec.latent_channels)
         latents = sample_latents(
             guided(self.head, condition, null, guidance),
             noise.draw().to(lengths.device),
@@ -368,12 +436,13 @@ class MotionGPT3(nn.Module):
     def _lengths(self, requests: list[_Request], start_hidden: Tensor | None) -> Tensor:
         wanted = [request.frames for request in requests]
         if None in wanted:
-            if start_hidden is None:
-                predicted = [self.config.default_frames] * len(requests)
-            else:
-                frames_per_latent = self.codec.vae.config.frames_per_latent  # type: ignore[union-attr]
-                predicted = (self.placeholders.predicted_counts(start_hidden) * frames_per_latent).tolist()
-            wanted = [min(max(p, self.frame_range[0]), self.frame_range[1]) if w is None else w for w, p in zip(wanted, predicted)]
+            predicted = [self.config.default_frames] * len(requests)
+            per_latent = self.codec.frames_per_latent
+            if start_hidden is not None and per_latent is not None:
+                assert isinstance(self.placeholders, SequencePlaceholders)
+                predicted = (self.placeholders.predicted_counts(start_hidden) * per_latent).tolist()
+            shortest, longest = self.frame_range
+            wanted = [min(max(p, shortest), longest) if w is None else w for w, p in zip(wanted, predicted)]
         return torch.tensor(wanted)
 
 
@@ -384,11 +453,6 @@ class _Request:
     seed: int
 
 
-def _text_tensors(mot: MixtureOfTransformers) -> dict[str, Tensor]:
-    """The tensors of the text branch by their names in the backbone."""
-    return {name: tensor for name, tensor in mot.state_dict().items() if name.startswith(("text.", "text_head."))}
-
-
 def _local_folder(path: str | Path) -> Path:
     """The folder of a model; a hub id is fetched into the hub's cache."""
     if Path(path).is_dir():
@@ -397,10 +461,14 @@ def _local_folder(path: str | Path) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"no model at {name}: give a model folder, or a hub id like organisation/name")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", f"{TOKENIZER_FOLDER}/*"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"no folder {name}, and the hub has no such model or cannot be reached ({reason})") from None
+        return Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", f"{TOKENIZER_FOLDER}/*"])
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"no folder {name}, and the hub has no such model or cannot be reached ({reason})"
+        ) from None

@@ -1,11 +1,12 @@
 """Where motion is asked for: the tokens of the motion branch that stand for latents to come.
 
-Two layouts, with one interface. *Sequence* (native): ``text | start | placeholder × K``, one placeholder for each
-latent, all of a clip in one block that sees itself whole; each knows how far it is from both ends of the clip. The
-``start`` token sees the text alone and predicts how long the motion should be. *Latent* (official): a clip is one
-latent, asked for by a fixed number of placeholders right behind the text, read as in any causal sequence.
+Two layouts, with one interface. *Sequence* (native): ``text | start | placeholder × K``, one placeholder for
+each latent, all of a clip in one block that sees itself whole; each knows how far it is from both ends of the
+clip. The ``start`` token sees the text alone and predicts how long the motion should be. *Latent* (official):
+a clip is one latent, asked for by a fixed number of placeholders right behind the text, read as in any causal
+sequence.
 
-Shapes: B clips, K latents, P placeholders of one latent, D width of the motion branch.
+Shapes: B clips, K latents, C channels per latent, P placeholders of one latent, D width of the motion branch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.head import MLPCondition, MLPHead
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 from motiongpt3.models.sequence_head import SequenceCondition, SequenceHead
@@ -42,6 +44,11 @@ class SequencePlaceholdersConfig:
     start_token: int
     placeholder_token: int
 
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Ids that the motion branch's vocabulary must have."""
+        return self.start_token, self.placeholder_token
+
 
 class SequencePlaceholders(nn.Module):
     """One placeholder per latent, the length predictor, and the null condition of guidance."""
@@ -62,9 +69,12 @@ class SequencePlaceholders(nn.Module):
             text_lengths: (B,) visible text tokens.
         """
         ids = torch.full((len(text_lengths), 1), self.config.start_token, device=text_lengths.device)
-        return _motion_hidden(mot, TokenStream.sequential(mot.embed_motion(ids), start=text_lengths), cache)[:, 0]
+        stream = TokenStream.sequential(mot.embed_motion(ids), start=text_lengths)
+        return _motion_hidden(mot, stream, cache)[:, 0]
 
-    def fill(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor) -> Tensor:
+    def fill(
+        self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor
+    ) -> Tensor:
         """Let the placeholders read text and start token: hidden states (B, K, D), K = max(counts).
 
         Args:
@@ -80,11 +90,12 @@ class SequencePlaceholders(nn.Module):
         return _motion_hidden(mot, stream, cache)
 
     def null_hidden(self, counts: Tensor) -> Tensor:
-        """(B, K, D) hidden states for "no text at all": the learned null condition, and the place in the clip."""
+        """(B, K, D) hidden states for "no text at all": the learned null condition, and the places."""
         return self.null_condition + self.places(counts)
 
-    def condition(self, head: SequenceHead, hidden: Tensor, counts: Tensor) -> SequenceCondition:
-        """What the head makes of hidden states (B, K, D)."""
+    def condition(self, head: nn.Module, hidden: Tensor, counts: Tensor) -> SequenceCondition:
+        """What a `SequenceHead` makes of hidden states (B, K, D)."""
+        assert isinstance(head, SequenceHead)
         return head.encode_condition(hidden, visible_frames(counts, hidden.shape[1]))
 
     def places(self, counts: Tensor) -> Tensor:
@@ -92,11 +103,13 @@ class SequencePlaceholders(nn.Module):
         places = torch.arange(int(counts.max()), device=counts.device)
         from_start_BK = places.expand(len(counts), -1).float()
         from_end_BK = (counts[:, None] - 1 - places).clamp(min=0).float()
-        features = [_sinusoids(distance, self.config.place_features) for distance in (from_start_BK, from_end_BK)]
-        return self.place(torch.cat(features, dim=-1))
+        width = self.config.place_features
+        return self.place(
+            torch.cat([_sinusoids(from_start_BK, width), _sinusoids(from_end_BK, width)], dim=-1)
+        )
 
     def predicted_counts(self, start_hidden: Tensor) -> Tensor:
-        """(B,) numbers of latents: the median of the predicted distribution, from start hidden states (B, D)."""
+        """(B,) numbers of latents: medians of the distributions predicted from start hidden states (B, D)."""
         cumulative = self.count_logits(start_hidden).softmax(dim=-1).cumsum(dim=-1)
         return 1 + (cumulative < 0.5).sum(dim=-1).clamp(max=self.config.longest - 1)
 
@@ -109,41 +122,69 @@ class LatentPlaceholdersConfig:
         width: D, of the motion branch.
         placeholders: P, that ask for one latent.
         placeholder_token: their id in the motion branch's vocabulary.
+        latent_channels: C, of latents that are given instead of asked for.
+        null_condition: whether there is one; without, the model was not trained for guidance.
     """
 
     width: int
     placeholders: int
     placeholder_token: int
+    latent_channels: int
+    null_condition: bool
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Ids that the motion branch's vocabulary must have."""
+        return (self.placeholder_token,)
 
     @classmethod
     def official(cls) -> LatentPlaceholdersConfig:
         """As in the official MotionGPT3 checkpoints."""
-        return cls(width=768, placeholders=4, placeholder_token=2)
+        return cls(width=768, placeholders=4, placeholder_token=2, latent_channels=256, null_condition=True)
 
 
 class LatentPlaceholders(nn.Module):
-    """P placeholders for the one latent of a clip, and the null condition of guidance. Lengths are not predicted."""
+    """P placeholders for the one latent of a clip, and the null condition of guidance; predicts no lengths.
+
+    Latents that are given, such as a motion to put into words, take P places each: see `embed`.
+    """
 
     def __init__(self, config: LatentPlaceholdersConfig) -> None:
         super().__init__()
         self.config = config
-        self.null_condition = nn.Parameter(torch.zeros(config.placeholders, config.width))
+        null_condition = torch.zeros(config.placeholders, config.width)
+        self.null_condition = nn.Parameter(null_condition) if config.null_condition else None
+        self.motion_in = nn.Linear(config.latent_channels, config.placeholders * config.width)
 
     def start(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor) -> None:
         """Nothing: the motion starts with a text token, which is part of the prompt."""
 
-    def fill(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor) -> Tensor:
-        """Let the placeholders read the text in ``cache``: hidden states (B, P, D). See `SequencePlaceholders.fill`."""
+    def fill(
+        self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor
+    ) -> Tensor:
+        """Let the placeholders read the text in ``cache``: hidden states (B, P, D)."""
         config = self.config
         ids = torch.full((len(counts), config.placeholders), config.placeholder_token, device=counts.device)
         return _motion_hidden(mot, TokenStream.sequential(mot.embed_motion(ids), start=text_lengths), cache)
 
     def null_hidden(self, counts: Tensor) -> Tensor:
-        """(B, P, D) hidden states for "no text at all"."""
+        """(B, P, D) hidden states for "no text at all"; `ConfigError` if the model has none."""
+        if self.null_condition is None:
+            raise ConfigError("this model was trained without guidance and has no null condition")
         return self.null_condition.expand(len(counts), -1, -1)
 
-    def condition(self, head: MLPHead, hidden: Tensor, counts: Tensor) -> MLPCondition:
-        """What the head makes of hidden states (B, P, D)."""
+    def embed(self, latents: Tensor) -> Tensor:
+        """Embeddings (B, P · K, D) of given latents (B, K, C), for the motion branch.
+
+        First the first part of every latent, then the second part of every latent, and so on: the official
+        order, which weights are trained with, although the places belong to one latent after another.
+        """
+        parts_BKPD = self.motion_in(latents).unflatten(-1, (self.config.placeholders, self.config.width))
+        return parts_BKPD.transpose(1, 2).flatten(1, 2)
+
+    def condition(self, head: nn.Module, hidden: Tensor, counts: Tensor) -> MLPCondition:
+        """What an `MLPHead` makes of hidden states (B, P, D)."""
+        assert isinstance(head, MLPHead)
         return head.encode_condition(hidden)
 
 
@@ -156,6 +197,7 @@ def _motion_hidden(mot: MixtureOfTransformers, stream: TokenStream, cache: KeyVa
 def _sinusoids(values: Tensor, width: int) -> Tensor:
     """Sines and cosines (..., width) of ``values``, with wavelengths from 2 to about 400."""
     half = width // 2
-    frequencies = math.pi * torch.exp(-math.log(200.0) * torch.arange(half, device=values.device) / max(1, half - 1))
+    exponents = torch.arange(half, device=values.device) / max(1, half - 1)
+    frequencies = math.pi * torch.exp(-math.log(200.0) * exponents)
     angles = values[..., None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

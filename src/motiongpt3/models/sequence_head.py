@@ -1,8 +1,9 @@
 """The native generative head: predicts a whole sequence of latents from the motion branch's hidden states.
 
 Each latent has its own condition, the hidden state of its placeholder, which modulates every layer (adaptive
-layer norm, Peebles & Xie 2023, arXiv:2212.09748). Attention over the noisy latents lets them agree with one another: a
-head without it draws each latent alone, which makes feet slide and legs cross where one latent meets the next.
+layer norm, Peebles & Xie 2023, arXiv:2212.09748). Attention over the noisy latents lets them agree with one
+another: a head without it draws each latent alone, which makes feet slide and legs cross where one latent
+meets the next.
 
 Shapes: B samples, K latents, C channels per latent, D width of the hidden states, W width of the head.
 """
@@ -57,7 +58,9 @@ class SequenceCondition:
 
     def joined_with(self, other: SequenceCondition) -> SequenceCondition:
         """Both along the batch: how guidance asks for two predictions in one call."""
-        return SequenceCondition(torch.cat([self.hidden, other.hidden]), torch.cat([self.visible, other.visible]))
+        return SequenceCondition(
+            torch.cat([self.hidden, other.hidden]), torch.cat([self.visible, other.visible])
+        )
 
     def repeated(self, times: int) -> SequenceCondition:
         """Each sample ``times`` times over, one whole batch after another."""
@@ -65,14 +68,18 @@ class SequenceCondition:
 
 
 class SequenceHead(nn.Module):
-    """Blocks of attention and feed-forward over the noisy latents, modulated per latent by condition and time."""
+    """Attention and feed-forward over the noisy latents, modulated per latent by condition and time."""
 
     def __init__(self, config: SequenceHeadConfig) -> None:
         super().__init__()
         self.config = config
         self.latent_in = nn.Linear(config.latent_channels, config.width)
-        self.condition_in = nn.Sequential(nn.LayerNorm(config.hidden_width), nn.Linear(config.hidden_width, config.width))
-        self.time_in = nn.Sequential(nn.Linear(256, config.width), nn.SiLU(), nn.Linear(config.width, config.width))
+        self.condition_in = nn.Sequential(
+            nn.LayerNorm(config.hidden_width), nn.Linear(config.hidden_width, config.width)
+        )
+        self.time_in = nn.Sequential(
+            nn.Linear(256, config.width), nn.SiLU(), nn.Linear(config.width, config.width)
+        )
         self.blocks = nn.ModuleList(HeadBlock(config) for _ in range(config.depth))
         self.final_norm = nn.LayerNorm(config.width, elementwise_affine=False, eps=1e-6)
         self.final_modulation = nn.Linear(config.width, 2 * config.width)
@@ -124,7 +131,9 @@ class HeadBlock(nn.Module):
         self, latents_BKW: Tensor, modulation_BKW: Tensor, attended_BQK: Tensor, rotation: Rotation
     ) -> Tensor:
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(modulation_BKW).chunk(6, dim=-1)
-        mixed_BKW = self._attend(self.attention_norm(latents_BKW) * (1 + scale_1) + shift_1, attended_BQK, rotation)
+        mixed_BKW = self._attend(
+            self.attention_norm(latents_BKW) * (1 + scale_1) + shift_1, attended_BQK, rotation
+        )
         latents_BKW = latents_BKW + gate_1 * mixed_BKW
         return latents_BKW + gate_2 * self.mlp(self.mlp_norm(latents_BKW) * (1 + scale_2) + shift_2)
 

@@ -1,13 +1,15 @@
 """The native motion VAE: one latent for every few frames, any length in and out.
 
-Frames are gathered into patches; dilated residual convolutions run at the patch rate; a few channels per patch
-are the latent. Neighbouring patches may be stacked into one latent, so that a language-model position covers
-more frames than a convolution step. The decoder mirrors this and ends with a convolution at the frame rate,
-which smooths the joints between patches.
+Frames are gathered into patches; dilated residual convolutions run at the patch rate; a few channels per
+patch are the latent. Neighbouring patches may be stacked into one latent, so that a language-model position
+covers more frames than a convolution step. The decoder mirrors this and ends with a convolution at the frame
+rate, which smooths the joints between patches.
 
-Every layer masks what lies past the end of a clip, so a clip gives the same result alone or padded in a batch.
+Every layer masks what lies past the end of a clip, so a clip gives the same result alone or padded in a
+batch.
 
-Shapes: B clips, T frames, F features, P patches (T / patch_frames), W width, K latents, C channels per latent.
+Shapes: B clips, T frames, F features, P patches (T / patch_frames), W width, K latents, C channels per
+latent.
 """
 
 from __future__ import annotations
@@ -91,12 +93,16 @@ class TemporalVAE(nn.Module):
             Two tensors (B, K, C) with K = ``latent_count(T)``; rows past a clip's own count are zero.
         """
         config = self.config
-        frames_BTF = _hold_last_frame(features, lengths, self.latent_count(features.shape[1]) * config.frames_per_latent)
+        frames_BTF = _hold_last_frame(
+            features, lengths, self.latent_count(features.shape[1]) * config.frames_per_latent
+        )
         visible_BP = self._visible_patches(lengths, frames_BTF.shape[1])
         hidden_BPW = self.patch_in(frames_BTF.unflatten(1, (-1, config.patch_frames)).flatten(2))
         for block in self.encoder:
             hidden_BPW = block(hidden_BPW, visible_BP)
-        mean_BPc, log_variance_BPc = (self.to_distribution(hidden_BPW) * visible_BP[..., None]).chunk(2, dim=-1)
+        mean_BPc, log_variance_BPc = (self.to_distribution(hidden_BPW) * visible_BP[..., None]).chunk(
+            2, dim=-1
+        )
         return self._stack(mean_BPc), self._stack(log_variance_BPc).clamp(-20, 10)
 
     def decode(self, latents: Tensor, lengths: Tensor) -> Tensor:
@@ -132,7 +138,8 @@ class TemporalVAE(nn.Module):
         return patches_BPc.unflatten(1, (-1, self.config.patches_per_latent)).flatten(2)
 
     def _visible_patches(self, lengths: Tensor, frames: int) -> Tensor:
-        # Whole latents: the patches of a clip's last latent are all real, since its last frame is held through them.
+        # Whole latents: the patches of a clip's last latent are all real, since its last frame is held
+        # through them.
         per_latent = self.config.frames_per_latent
         ends = (lengths + per_latent - 1) // per_latent * self.config.patches_per_latent
         patches = torch.arange(frames // self.config.patch_frames, device=lengths.device)
@@ -145,7 +152,9 @@ class DilatedBlock(nn.Module):
     def __init__(self, width: int, dilation: int, kernel: int = 3) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.convolution = nn.Conv1d(width, width, kernel, dilation=dilation, padding=dilation * (kernel // 2))
+        self.convolution = nn.Conv1d(
+            width, width, kernel, dilation=dilation, padding=dilation * (kernel // 2)
+        )
         self.projection = nn.Linear(width, width)
         nn.init.zeros_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)

@@ -130,7 +130,7 @@ def build_mannequin(joints: Array) -> Mannequin:
     forward = _unit(np.cross(shoulders, neck_up))
     skull = joint["head"] + size * (0.075 * neck_up + 0.01 * forward)
     across = np.cross(neck_up, forward)
-    face = skull + size * (0.094 * forward + 0.018 * neck_up)
+    face = skull + size * (0.099 * forward + 0.018 * neck_up)
     added = {
         "skull": skull,
         "face_left": face + size * 0.03 * across,

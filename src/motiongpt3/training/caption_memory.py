@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +26,21 @@ from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStr
 class CaptionMemory:
     """Keys and values of a fixed list of captions.
 
-    Build with `CaptionMemory.of`; ``batch`` gives the cache that motion attends to.
+    Build with `CaptionMemory.of`; ``batch`` gives the cache that motion attends to. Nothing changes it, so
+    its copies share the file's memory.
     """
 
-    def __init__(self, path: Path, offsets: np.ndarray, layers: tuple[int, ...], heads: int, head_dim: int) -> None:
+    def __init__(
+        self, path: Path, offsets: np.ndarray, layers: tuple[int, ...], heads: int, head_dim: int
+    ) -> None:
         self.layers = layers
         self._shape = (len(layers), 2, heads, head_dim)
         self._offsets = offsets
         tokens = int(offsets[-1])
         self._rows = np.memmap(path, dtype=np.float16, mode="r", shape=(tokens, *self._shape))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CaptionMemory:
+        return self
 
     @classmethod
     def of(
@@ -98,7 +105,7 @@ def _keys_values(mot: MixtureOfTransformers, ids: Tensor) -> np.ndarray:
 
 def _equal_lengths(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Indices grouped by length, at most ``batch_size`` together."""
-    batches = []
+    batches: list[np.ndarray] = []
     for length in np.unique(lengths):
         same = np.flatnonzero(lengths == length)
         batches.extend(same[start : start + batch_size] for start in range(0, len(same), batch_size))

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from motiongpt3.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -24,6 +26,9 @@ class OptimizerConfig:
         beta2: second-moment decay of Adam.
         gradient_clip: largest gradient norm.
         average_decay: of the exponential moving average of the weights, which is what is saved.
+
+    Raises:
+        ConfigError: if nothing could be learned with these numbers.
     """
 
     learning_rate: float
@@ -34,6 +39,10 @@ class OptimizerConfig:
     beta2: float = 0.99
     gradient_clip: float = 1.0
     average_decay: float = 0.998
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.learning_rate > 0 or not 0 <= self.average_decay < 1:
+            raise ConfigError("optimizer: needs steps ≥ 1, learning_rate > 0 and 0 ≤ average_decay < 1")
 
     def factor(self, step: int) -> float:
         """Learning rate at ``step`` as a fraction of the peak."""

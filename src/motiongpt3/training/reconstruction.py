@@ -1,7 +1,7 @@
 """What a motion VAE is trained for: features, and the motion that the features make.
 
-Errors of features alone let small velocity errors add up to large drifts and let planted feet slide. The terms
-here are taken on the recovered joints, in metres and seconds, so their weights mean something.
+Errors of features alone let small velocity errors add up to large drifts and let planted feet slide. The
+terms here are taken on the recovered joints, in metres and seconds, so their weights mean something.
 
 Shapes: B clips, T frames, F features, J joints.
 """
@@ -31,7 +31,8 @@ class ReconstructionWeights:
         global_positions: L1 of joints in the world after integration of the root's path, metres.
         velocity: L1 of joint velocities in the world, m/s.
         acceleration: L1 of joint accelerations in the world, m/s².
-        foot_speed: mean speed of each foot joint in the frames where the data says it touches the ground, m/s.
+        foot_speed: mean speed of each foot joint in the frames where the data says it touches the ground,
+            m/s.
         kl: Kullback-Leibler divergence of the posterior from a unit Gaussian, mean over latent elements.
     """
 
@@ -68,12 +69,15 @@ def reconstruction_terms(
     feature_error_BTF = F.smooth_l1_loss(reconstruction, features, reduction="none", beta=0.5)
     rotation_columns = FEATURE_SLICES["local_rotations"]
     others_BTf = torch.cat(
-        [feature_error_BTF[..., : rotation_columns.start], feature_error_BTF[..., rotation_columns.stop :]], dim=-1
+        [feature_error_BTF[..., : rotation_columns.start], feature_error_BTF[..., rotation_columns.stop :]],
+        dim=-1,
     )
 
     made_BTJ3 = features_to_joints(reconstruction * feature_std + feature_mean)
     real_BTJ3 = features_to_joints(features * feature_std + feature_mean)
-    contacts_BTf = features[..., FEATURE_SLICES["foot_contacts"]] * feature_std[FEATURE_SLICES["foot_contacts"]]
+    contacts_BTf = (
+        features[..., FEATURE_SLICES["foot_contacts"]] * feature_std[FEATURE_SLICES["foot_contacts"]]
+    )
     contacts_BTf = contacts_BTf + feature_mean[FEATURE_SLICES["foot_contacts"]]
 
     made_velocity = made_BTJ3.diff(dim=1) * frames_per_second
@@ -85,18 +89,18 @@ def reconstruction_terms(
     foot_speed_BTf = _safe_norm(made_velocity[:, :, FOOT_JOINTS])
     made_local, real_local = (joints - joints[:, :, :1] for joints in (made_BTJ3, real_BTJ3))
     return {
-        "features": _frame_mean(others_BTf, visible_BT),
-        "rotations": _frame_mean(feature_error_BTF[..., rotation_columns], visible_BT),
-        "local_positions": _frame_mean((made_local - real_local).abs(), visible_BT),
-        "global_positions": _frame_mean((made_BTJ3 - real_BTJ3).abs(), visible_BT),
-        "velocity": _frame_mean((made_velocity - real_velocity).abs(), visible_BT[:, 1:]),
-        "acceleration": _frame_mean((made_acceleration - real_acceleration).abs(), visible_BT[:, 2:]),
+        "features": _visible_mean(others_BTf, visible_BT),
+        "rotations": _visible_mean(feature_error_BTF[..., rotation_columns], visible_BT),
+        "local_positions": _visible_mean((made_local - real_local).abs(), visible_BT),
+        "global_positions": _visible_mean((made_BTJ3 - real_BTJ3).abs(), visible_BT),
+        "velocity": _visible_mean((made_velocity - real_velocity).abs(), visible_BT[:, 1:]),
+        "acceleration": _visible_mean((made_acceleration - real_acceleration).abs(), visible_BT[:, 2:]),
         "foot_speed": (foot_speed_BTf * planted_BTf).sum() / planted_BTf.sum().clamp(min=1),
     }
 
 
-def kl_term(mean: Tensor, log_variance: Tensor, visible: Tensor) -> Tensor:
-    """KL divergence from N(0, 1) per latent element, mean over the visible latents.
+def kl_divergence(mean: Tensor, log_variance: Tensor, visible: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from N(0, 1) per latent element, mean over the visible latents.
 
     Args:
         mean: (B, K, C).
@@ -104,19 +108,21 @@ def kl_term(mean: Tensor, log_variance: Tensor, visible: Tensor) -> Tensor:
         visible: (B, K) true for real latents.
     """
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-    return _frame_mean(divergence, visible.to(mean.dtype))
+    return _visible_mean(divergence, visible.to(mean.dtype))
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: ReconstructionWeights) -> Tensor:
     """The training loss: each term times its weight."""
-    total = [getattr(weights, field.name) * terms[field.name] for field in fields(weights) if field.name in terms]
+    total = [
+        getattr(weights, field.name) * terms[field.name] for field in fields(weights) if field.name in terms
+    ]
     return torch.stack(total).sum()
 
 
-def _frame_mean(values: Tensor, visible_BT: Tensor) -> Tensor:
-    """Mean over the visible frames of values (B, T, ...)."""
-    per_frame_BT = values.flatten(2).mean(dim=-1)
-    return (per_frame_BT * visible_BT).sum() / visible_BT.sum().clamp(min=1)
+def _visible_mean(values: Tensor, visible_BN: Tensor) -> Tensor:
+    """Mean of values (B, N, ...) over the visible frames, or latents."""
+    mean_BN = values.flatten(2).mean(dim=-1)
+    return (mean_BN * visible_BN).sum() / visible_BN.sum().clamp(min=1)
 
 
 def _safe_norm(vectors: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Training text-to-motion with the language model frozen: captions and clips in, a `MotionGPT3` folder out.
 
-Nothing that stays the same is computed twice: captions are read once by the text branch (`CaptionMemory`), clips are
-encoded once by the VAE. What trains is the motion branch, its placeholders and the generative head.
+Nothing that stays the same is computed twice: captions are read once by the text branch (`CaptionMemory`),
+clips are encoded once by the VAE. What trains is the motion branch, its placeholders and the generative head.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from motiongpt3.data.humanml3d import HumanML3DDataset, Segment
+from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.loaders import LengthBuckets, MotionClips, pad_clips
+from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.codec import MotionCodec
 from motiongpt3.models.motiongpt import MotionGPT3
+from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
@@ -49,37 +51,48 @@ def train_text_to_motion(
 ) -> Path:
     """Train text-to-motion and write the model to ``out/model``.
 
-    A run that was interrupted goes on from its last checkpoint when it is started again with the same ``out``.
+    A run that was interrupted goes on from its last checkpoint when it is started again with the same
+    ``out``.
 
     Args:
         data: a dataset in HumanML3D's layout.
         codec: folder of the trained motion VAE.
         out: folder for checkpoints, logs, cached captions and the finished model.
-        model: what the model's config.json says beyond the VAE: text backbone, motion branch, head, objective.
+        model: what the model's config.json says beyond the VAE: text backbone, motion branch, head,
+            objective.
         optimizer: rates, steps and averaging.
         batch_size: clips per step.
         noise_draws: noisy versions of each clip per step; they share one pass of the motion branch.
         null_rate: how often the head is given the null condition, for classifier-free guidance.
         length_weight: of the cross-entropy of the predicted number of latents.
-        label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform. Clips
-            without a label count as a label of their own.
+        label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
+            Clips without a label count as a label of their own.
         validate_every: steps.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Returns:
         The folder of the finished model.
+
+    Raises:
+        ConfigError: if the model's description contradicts itself, or is not of the native kind.
+        InputError: if the dataset cannot be used.
     """
     seed_everything(seed, verbose=False)
     dataset = HumanML3DDataset(data)
     motion_codec = MotionCodec.from_pretrained(codec)
     assembled = MotionGPT3.assemble(model, motion_codec)
+    if not isinstance(assembled.placeholders, SequencePlaceholders):
+        raise ConfigError(
+            f"placeholders.kind: this recipe trains 'sequence', not {model['placeholders']['kind']!r}"
+        )
     splits = {name: encode_split(dataset, name, motion_codec) for name in ("train", "val")}
     captions = sorted({text for clips in splits.values() for clip in clips for text in clip.captions})
     memory = read_captions(assembled, captions, out / "captions")
     number = {text: index for index, text in enumerate(captions)}
 
-    clips = {name: CaptionedLatents(split, number) for name, split in splits.items()}
+    training = CaptionedLatents(splits["train"], number)
+    validation = CaptionedLatents(splits["val"], number, always_the_same=True)
     sampler = LengthBuckets(
         [len(clip.mean) for clip in splits["train"]],
         batch_size,
@@ -89,8 +102,8 @@ def train_text_to_motion(
     module = TextToMotionTraining(assembled, memory, optimizer, noise_draws, null_rate, length_weight)
     fit(
         module,
-        DataLoader(clips["train"], batch_sampler=sampler, collate_fn=collate),
-        DataLoader(clips["val"], batch_size=32, collate_fn=collate),
+        DataLoader(training, batch_sampler=sampler, collate_fn=collate),
+        DataLoader(validation, batch_size=32, collate_fn=collate),
         out,
         optimizer,
         validate_every=validate_every,
@@ -103,7 +116,7 @@ def train_text_to_motion(
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A clip as the language side sees it: the posterior of its latents (K, C), captions, and action label."""
+    """A clip as the language side sees it: posterior of its latents (K, C), captions, and action label."""
 
     mean: Tensor
     std: Tensor
@@ -112,23 +125,29 @@ class EncodedClip:
 
 
 @torch.inference_mode()
-def encode_split(dataset: HumanML3DDataset, split: str, codec: MotionCodec, batch_size: int = 32) -> list[EncodedClip]:
-    """Encode every segment of a split once."""
-    segments = [segment for segment in dataset.segments(split) if segment.captions]
+def encode_split(
+    dataset: HumanML3DDataset, split: str, codec: MotionCodec, batch_size: int = 32
+) -> list[EncodedClip]:
+    """Encode every segment of a split once.
+
+    Raises:
+        InputError: if the split has no segment that can be used.
+    """
+    segments = dataset.segments(split)
+    if not segments:
+        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
     encoded: list[EncodedClip] = []
     for start in range(0, len(segments), batch_size):
         part = segments[start : start + batch_size]
         clips = MotionClips(dataset, part)
         batch = pad_clips([clips[index] for index in range(len(part))])
-        mean, std = codec.encode(batch.features, batch.lengths)
-        for row, segment in enumerate(part):
-            count = codec.latent_count(int(batch.lengths[row]))
-            encoded.append(_encoded(segment, mean[row, :count].clone(), std[row, :count].clone()))
+        means, stds = codec.encode(batch.features, batch.lengths)
+        counts = codec.latent_counts(batch.lengths).tolist()
+        encoded.extend(
+            EncodedClip(mean[:count].clone(), std[:count].clone(), tuple(segment.captions), segment.label)
+            for mean, std, count, segment in zip(means, stds, counts, part)
+        )
     return encoded
-
-
-def _encoded(segment: Segment, mean: Tensor, std: Tensor) -> EncodedClip:
-    return EncodedClip(mean, std, tuple(segment.captions), segment.label)
 
 
 def read_captions(model: MotionGPT3, captions: Sequence[str], folder: Path) -> CaptionMemory:
@@ -166,10 +185,20 @@ class LatentBatch:
 
 
 class CaptionedLatents(Dataset[tuple[Tensor, int]]):
-    """A latent sequence drawn from a clip's posterior, with one of its captions at random."""
+    """A latent sequence drawn from a clip's posterior, with one of its captions at random.
 
-    def __init__(self, clips: Sequence[EncodedClip], caption_numbers: dict[str, int]) -> None:
+    Args:
+        clips: what to draw from.
+        caption_numbers: the number that stands for each caption.
+        always_the_same: draw by the clip's index alone, so that two passes can be compared; otherwise from
+            torch's global generator.
+    """
+
+    def __init__(
+        self, clips: Sequence[EncodedClip], caption_numbers: dict[str, int], always_the_same: bool = False
+    ) -> None:
         self._clips = clips
+        self._always_the_same = always_the_same
         self._captions = [[caption_numbers[text] for text in clip.captions] for clip in clips]
 
     def __len__(self) -> int:
@@ -177,8 +206,9 @@ class CaptionedLatents(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         clip, captions = self._clips[index], self._captions[index]
-        chosen = captions[int(torch.randint(len(captions), ()))]
-        return clip.mean + torch.randn_like(clip.std) * clip.std, chosen
+        generator = torch.Generator().manual_seed(index) if self._always_the_same else None
+        chosen = captions[int(torch.randint(len(captions), (), generator=generator))]
+        return clip.mean + torch.randn(clip.std.shape, generator=generator) * clip.std, chosen
 
 
 def collate(items: Sequence[tuple[Tensor, int]]) -> LatentBatch:
@@ -193,7 +223,8 @@ class TextToMotionTraining(LightningModule):
     """One step: placeholders read the cached text; the head learns to turn noise into latents.
 
     Only what trains is registered as a submodule, so that the frozen language model is neither averaged nor
-    written into checkpoints.
+    written into checkpoints. The model itself hangs on a function, which copies of this module (the averaged
+    one) share instead of copying the language model.
     """
 
     def __init__(
@@ -206,7 +237,7 @@ class TextToMotionTraining(LightningModule):
         length_weight: float,
     ) -> None:
         super().__init__()
-        self.__dict__["model"] = model
+        self._model = lambda: model
         self.memory = memory
         self.optimizer = optimizer
         self.noise_draws = noise_draws
@@ -234,15 +265,17 @@ class TextToMotionTraining(LightningModule):
         return configure_optimizer(self.parameters(), self.optimizer)
 
     def _losses(self, batch: LatentBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        model: MotionGPT3 = self.__dict__["model"]
+        model = self._model()
         placeholders, head, objective = model.placeholders, model.head, model.objective
+        assert isinstance(placeholders, SequencePlaceholders)
         cache, text_lengths = self.memory.batch(batch.captions)
         cache, text_lengths = cache.to(self.device), text_lengths.to(self.device)
 
         start_hidden_BD = placeholders.start(model.mot, cache, text_lengths)
         hidden_BKD = placeholders.fill(model.mot, cache, text_lengths, batch.counts)
         length_loss = F.cross_entropy(
-            placeholders.count_logits(start_hidden_BD), (batch.counts - 1).clamp(max=placeholders.config.longest - 1)
+            placeholders.count_logits(start_hidden_BD),
+            (batch.counts - 1).clamp(max=placeholders.config.longest - 1),
         )
 
         nulled_B11 = torch.rand(len(batch.counts), 1, 1, device=self.device) < self.null_rate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,29 @@ from torch.utils.data import DataLoader
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, pad_clips
+from motiongpt3.errors import ConfigError
 from motiongpt3.evaluation.reconstruction import mpjpe, root_aligned_mpjpe
 from motiongpt3.models.codec import MotionCodec, build_vae
+from motiongpt3.models.vae import visible_frames
 from motiongpt3.motion.features import features_to_joints
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
-from motiongpt3.training.reconstruction import ReconstructionWeights, kl_term, reconstruction_terms, weighted_sum
+from motiongpt3.training.reconstruction import (
+    ReconstructionWeights,
+    kl_divergence,
+    reconstruction_terms,
+    weighted_sum,
+)
 from motiongpt3.training.runs import fit
+
+# What encoding depends on, by the names of both kinds of VAE.
+ENCODER_PARTS = {
+    "patch_in",
+    "encoder",
+    "to_distribution",
+    "global_motion_token",
+    "skel_embedding",
+    "query_pos_encoder",
+}
 
 
 def train_vae(
@@ -38,17 +54,18 @@ def train_vae(
 ) -> Path:
     """Train a motion VAE and write it to ``out/model`` as a `MotionCodec`.
 
-    A run that was interrupted goes on from its last checkpoint when it is started again with the same ``out``.
+    A run that was interrupted goes on from its last checkpoint when it is started again with the same
+    ``out``.
 
     Args:
         data: a dataset in HumanML3D's layout.
         out: folder for checkpoints, logs and the finished model.
         optimizer: rates, steps and averaging.
-        vae: the network, as in a model's config.json (``kind`` and sizes); or leave it out and give
-        start_from: a codec folder whose network and weights the training starts from.
+        vae: the network, as in a model's config.json (``kind`` and sizes), without ``start_from``.
+        start_from: a codec folder whose network, weights and statistics the training starts from.
         freeze_encoder: train the decoder alone; the latents keep their meaning.
-        latent_noise: standard deviation of noise added to the (unit-variance) latents of half of the clips, so
-            that the decoder copes with latents that a generator makes. Needs ``start_from``.
+        latent_noise: standard deviation of noise added to the (unit-variance) latents of half of the clips,
+            so that the decoder copes with latents that a generator makes. Needs ``start_from``.
         weights: of the terms of the loss.
         batch_size: clips per step.
         crop: probability that a clip is a random stretch of its segment.
@@ -58,16 +75,32 @@ def train_vae(
 
     Returns:
         The folder of the finished codec.
+
+    Raises:
+        ConfigError: if the settings contradict one another.
+        InputError: if the dataset cannot be used.
     """
+    if (vae is None) == (start_from is None):
+        raise ConfigError(
+            "say either what network to train (vae) or which trained one to start from (start_from)"
+        )
+    if start_from is None and (freeze_encoder or latent_noise):
+        raise ConfigError("freeze_encoder and latent_noise need a trained network: give start_from")
     seed_everything(seed, verbose=False)
     dataset = HumanML3DDataset(data)
     clips = MotionClips(dataset, dataset.segments("train"), crop=crop)
     validation = MotionClips(dataset, dataset.segments("val"))
-    codec = MotionCodec.from_pretrained(start_from) if start_from else MotionCodec(build_vae(vae or {}), dataset.statistics)
+    codec = (
+        MotionCodec.from_pretrained(start_from)
+        if start_from
+        else MotionCodec(build_vae(vae), dataset.statistics)
+    )
     module = VAETraining(codec, weights or ReconstructionWeights(), optimizer, latent_noise, freeze_encoder)
     fit(
         module,
-        DataLoader(clips, batch_sampler=LengthBuckets(clips.lengths, batch_size, seed=seed), collate_fn=pad_clips),
+        DataLoader(
+            clips, batch_sampler=LengthBuckets(clips.lengths, batch_size, seed=seed), collate_fn=pad_clips
+        ),
         DataLoader(validation, batch_size=32, collate_fn=pad_clips),
         out,
         optimizer,
@@ -111,7 +144,8 @@ class VAETraining(LightningModule):
             noisy_clips = torch.rand(len(latents), 1, 1, device=latents.device) < 0.5
             latents = latents + torch.randn_like(latents) * noisy_clips * self.latent_noise * codec.latent_std
         terms = self._terms(codec.vae.decode(latents, batch.lengths), features, batch.lengths)
-        terms["kl"] = kl_term(mean, log_variance, visible_latents(codec, batch.lengths, mean.shape[1]))
+        visible_BK = visible_frames(codec.latent_counts(batch.lengths), mean.shape[1])
+        terms["kl"] = kl_divergence(mean, log_variance, visible_BK)
         loss = weighted_sum(terms, self.weights)
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         self.log("train/loss", loss, prog_bar=True)
@@ -131,7 +165,7 @@ class VAETraining(LightningModule):
     def configure_optimizers(self) -> Any:
         if self.freeze_encoder:
             for name, parameter in self.codec.vae.named_parameters():
-                parameter.requires_grad_(not name.startswith(("patch_in", "encoder", "to_distribution")))
+                parameter.requires_grad_(name.partition(".")[0] not in ENCODER_PARTS)
         return configure_optimizer(self.parameters(), self.optimizer)
 
     def _terms(self, reconstruction: Tensor, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
@@ -144,26 +178,18 @@ class VAETraining(LightningModule):
             self.frames_per_second,
         )
 
-    def on_save_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Nothing beyond the tensors: a checkpoint stays loadable with ``weights_only=True``."""
-
-
-def visible_latents(codec: MotionCodec, lengths: Tensor, count: int) -> Tensor:
-    """(B, count) true where a latent belongs to a clip of that length."""
-    own = torch.tensor([codec.latent_count(int(length)) for length in lengths], device=lengths.device)
-    return torch.arange(count, device=lengths.device) < own[:, None]
-
 
 @torch.no_grad()
 def set_latent_statistics(codec: MotionCodec, clips: MotionClips, batch_size: int = 32) -> None:
-    """Set the codec's latent mean and std so that the posterior means of ``clips`` have zero mean, unit variance."""
+    """Set the codec's latent statistics: posterior means of ``clips`` come to zero mean, unit variance."""
     codec.eval()
     codec.latent_mean.zero_()
     codec.latent_std.fill_(1.0)
     latents = []
     for batch in DataLoader(clips, batch_size=batch_size, collate_fn=pad_clips):
-        mean, _ = codec.encode(batch.features.to(codec.latent_mean), batch.lengths.to(codec.latent_mean.device))
-        latents.append(mean[visible_latents(codec, batch.lengths.to(mean.device), mean.shape[1])])
+        batch = batch.to(codec.latent_mean.device)
+        mean, _ = codec.encode(batch.features, batch.lengths)
+        latents.append(mean[visible_frames(codec.latent_counts(batch.lengths), mean.shape[1])])
     stacked = torch.cat(latents)
     codec.latent_mean.copy_(stacked.mean(dim=0))
     codec.latent_std.copy_(stacked.std(dim=0).clamp(min=1e-6))

@@ -29,7 +29,7 @@ def largest_error(motion: Motion, back: Motion) -> float:
 
 
 def rigid(frames: int = 60) -> torch.Tensor:
-    """A clip of a body whose hips and collars are rigid, as a real skeleton's are: rotations alone suffice."""
+    """A clip of a body whose hips and collars are rigid, so that rotations alone suffice."""
     made = foreign(lafan(), frames=frames)
     return bvh_to_motion(parse_bvh(made.text)).joints
 
@@ -53,10 +53,10 @@ def test_round_trip_within_a_millimetre(tmp_path: Path, unit: str, stretch: bool
     assert (back.fps, back.name) == (30, "wriggle")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.0, 3.0))
 def test_round_trip_of_any_pose(seed: int, amount: float) -> None:
-    motion = Motion.from_joints(wriggling(12, seed=seed, amount=amount))
+    motion = Motion.from_joints(wriggling(6, seed=seed, amount=amount))
     assert largest_error(motion, bvh_to_motion(parse_bvh(serialise_bvh(motion_to_bvh(motion))))) < 1e-3
 
 
@@ -175,13 +175,8 @@ def test_angles_do_not_jump_when_the_body_turns_round_and_round() -> None:
 
 
 def test_angles_follow_a_smooth_motion_smoothly() -> None:
-    fast, slow = (
-        motion_to_bvh(Motion.from_joints(wriggling(200, seed=3).float())),
-        motion_to_bvh(Motion.from_joints(wriggling(200, seed=3)[:1].repeat(2, 1, 1))),
-    )
-    steps = fast.values[:, rotation_columns(fast)].diff(dim=0).abs()
-    assert steps.max() < 90
-    assert slow.values.diff(dim=0).abs().max() < 1e-6
+    bvh = motion_to_bvh(Motion.from_joints(wriggling(200, seed=3)))
+    assert bvh.values[:, rotation_columns(bvh)].diff(dim=0).abs().max() < 90
 
 
 def test_a_degenerate_body_still_gives_finite_numbers(tmp_path: Path) -> None:
@@ -207,7 +202,7 @@ def test_units_are_recognised_by_the_legs(unit: float, metres: float) -> None:
 
 def test_an_unknown_unit_needs_a_scale() -> None:
     made = foreign(lafan(), unit=30)
-    with pytest.raises(InputError, match="legs of 2.46e\\+03 units fit no known unit.*give the scale"):
+    with pytest.raises(InputError, match=r"legs of 2.46e\+03 units fit no known unit.*give the scale"):
         bvh_to_motion(parse_bvh(made.text))
     joints = bvh_to_motion(parse_bvh(made.text), scale=0.01 / 30).joints
     assert np.allclose(joints[:, 0], made.positions["Hips"] * 0.01 / 30, atol=1e-4)
@@ -228,9 +223,8 @@ def test_z_up_files_are_stood_up() -> None:
 
 
 def test_someone_crawling_towards_z_is_not_stood_up() -> None:
-    crawl = wriggling(30, amount=0.0)
-    crawl = torch.stack([crawl[..., 0] * 0 + crawl[..., 0], crawl[..., 2], crawl[..., 1]], dim=-1)
-    motion = Motion.from_joints(crawl)
+    x, y, z = standing(30).unbind(-1)
+    motion = Motion.from_joints(torch.stack([x, -z, y], dim=-1))
     assert largest_error(motion, bvh_to_motion(motion_to_bvh(motion))) < 1e-3
     made = foreign(lafan())
     first, rows = made.text.split("Frame Time: 0.0083333\n")
@@ -310,8 +304,8 @@ def test_six_channel_files_keep_their_moving_offsets(tmp_path: Path) -> None:
 def test_motion_capture_round_trip(local_data, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with np.load(local_data("data/mocap/motions_free.npz")) as clips:
         positions, offsets = clips["pos"], clips["offsets"]
-    for index in range(0, len(offsets) - 1, 60):
-        joints = torch.from_numpy(positions[offsets[index] : offsets[index + 1]])[:200]
+    for index in range(0, len(offsets) - 1, 90):
+        joints = torch.from_numpy(positions[offsets[index] : offsets[index + 1]])[:100]
         uniform = Motion.from_joints(uniform_skeleton(joints))
         write_motion(uniform, tmp_path / "clip.bvh")
         assert largest_error(uniform, read_motion(tmp_path / "clip.bvh")) < 1e-3

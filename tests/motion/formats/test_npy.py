@@ -133,7 +133,7 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "clip.npy").read_bytes() == before
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 200), junk=st.binary(min_size=1, max_size=40), cut=st.integers(0, 700))
 def test_damaged_files_raise_nothing_but_input_errors(
     tmp_path: Path, position: int, junk: bytes, cut: int
@@ -143,8 +143,10 @@ def test_damaged_files_raise_nothing_but_input_errors(
     data = file.getvalue()
     damaged = (data[:position] + junk + data[position + len(junk) :])[: len(data) - cut]
     (tmp_path / "damaged.npy").write_bytes(damaged)
+    if damaged == data:
+        return
     try:
-        read_npy(tmp_path / "damaged.npy")
-    except InputError as error:
-        assert "damaged.npy" in str(error)
-        assert "\n" not in str(error)
+        motion = read_npy(tmp_path / "damaged.npy")
+    except InputError:
+        return
+    assert torch.isfinite(motion.joints).all()

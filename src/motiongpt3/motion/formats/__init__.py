@@ -44,7 +44,7 @@ class Format:
     write: Callable[[Motion, Path], None]
 
 
-NPY = Format(
+NPY_FORMAT = Format(
     "NumPy joints", ".npy", b"\x93NUMPY", "joints exactly; not the frame rate, nor features", write_npy
 )
 BVH_FORMAT = Format(
@@ -54,7 +54,7 @@ BVH_FORMAT = Format(
     "frame rate, and joints where bones keep their lengths; not features",
     write_bvh,
 )
-FORMATS: dict[str, Format] = {format_.suffix: format_ for format_ in (NPY, BVH_FORMAT)}
+FORMATS: dict[str, Format] = {format_.suffix: format_ for format_ in (NPY_FORMAT, BVH_FORMAT)}
 """Formats by suffix."""
 
 

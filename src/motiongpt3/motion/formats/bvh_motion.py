@@ -209,7 +209,7 @@ def bvh_to_motion(
     if scale is None:
         scale = _metres_per_unit(joints, where, own)
     joints = joints * scale
-    if up == "z" or (up is None and not own and _is_z_up(joints, mapping.weights @ rest_positions(bvh))):
+    if up == "z" or (up is None and _is_z_up(joints, mapping.weights @ rest_positions(bvh))):
         x, y, z = joints.unbind(-1)
         joints = torch.stack([x, z, -y], dim=-1)
     return Motion.from_joints(joints, _snapped_rate(bvh.frame_time) if fps is None else fps, name, source)

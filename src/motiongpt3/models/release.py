@@ -1,0 +1,276 @@
+"""Official MotionGPT3 checkpoints, and MLD's for their motion VAE, as model folders of this project.
+
+An official checkpoint holds, by the prefix of its tensors: ``lm.language_model.`` the backbone (see
+`backbones`), ``lm.diffloss.net.`` the head, ``lm.motion_und_head.layers.`` the projection of given motions,
+``lm.fake_latent`` the null condition (only if trained for guidance), and ``vae.`` the motion VAE. Each becomes
+a part of a `MotionGPT3` whose text branch and tokenizer lie in its own folder. The scores that were saved
+along (``metrics.``, ``_losses.``) are passed over; any other tensor is an error. A checkpoint without ``lm.``
+becomes a `MotionCodec`, whatever lies beside its ``vae.``.
+
+How the official release asks for a motion: the prompt between ``PROMPT_PREFIX`` and ``PROMPT_SUFFIX``, read
+by GPT-2's tokenizer with ``ADDED_TOKENS``; four placeholders right behind it; 100 steps of DDPM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from motiongpt3.errors import CheckpointError, InputError, MissingDependencyError
+from motiongpt3.files import atomic_folder
+from motiongpt3.models.backbones import TensorName, official_configs, official_lm_tensors, read_tensors
+from motiongpt3.models.checkpoint_file import read_checkpoint
+from motiongpt3.models.codec import MotionCodec, vae_to_json
+from motiongpt3.models.folders import config_to_json, load_strictly, read_config
+from motiongpt3.models.head import MLPHeadConfig
+from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
+from motiongpt3.models.motiongpt import MODEL_NAME, MotionGPT3, MotionGPT3Config
+from motiongpt3.models.placeholders import LatentPlaceholdersConfig
+from motiongpt3.models.text_backbone import load_text_backbone
+from motiongpt3.motion.features import FEATURE_WIDTH, FRAMES_PER_SECOND, Statistics
+from motiongpt3.sampling import EpsilonDiffusion
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What becomes of each group: our prefix, theirs.
+GROUPS = {
+    "head.": "lm.diffloss.net.",
+    "placeholders.motion_in.": "lm.motion_und_head.layers.",
+    "placeholders.null_condition": "lm.fake_latent",
+}
+BACKBONE_GROUP = "lm.language_model."
+VAE_GROUP = "vae."
+PASSED_OVER = ("metrics.", "_losses.")
+# Variants that the official code can be configured for, which this project has not.
+UNSUPPORTED = {
+    "lm.norm_layer.": "norms the hidden states (with_hid_norm)",
+    "lm.diffusion_pos_embed_learned": "adds positions to the hidden states (with_hid_norm)",
+    "lm.diffloss.net.cond_embed.weight": "joins the hidden states into one condition (multi_hidden: false)",
+    "vae.quantizer.": "has a VQ-VAE, as MotionGPT 1 and T2M-GPT do",
+}
+# The official language side sees latents times this number, which is measured on HumanML3D.
+LATENT_FACTOR = 0.8457
+
+PROMPT_PREFIX = "Generate motion: "
+# With the doubled separator that official checkpoints are evaluated with.
+PROMPT_SUFFIX = " \n \n <start_of_motion>"
+ADDED_TOKENS = (
+    "<start_of_motion>",
+    "<end_of_motion>",
+    "<masked_motion>",
+    "<pad_motion>",
+    "<motion_latent_holder_output>",
+    "<motion_latent_holder>",
+)
+FIRST_ADDED_ID = 50257
+# Of the 192 official tokens, four are placeholders, then come the end of motion and the end of text.
+LONGEST_PROMPT = 192 - 6
+SHORTEST_FRAMES, LONGEST_FRAMES, DEFAULT_FRAMES = 20, 196, 120
+GUIDANCE = 7.5
+STEPS = 100
+
+KIT_FEATURE_WIDTH = 251
+
+
+def import_checkpoint(
+    checkpoint: str | Path, stats: str | Path, out: str | Path, tokenizer: str | Path | None = None
+) -> MotionGPT3 | MotionCodec:
+    """Convert a checkpoint into a model folder.
+
+    Args:
+        checkpoint: an official MotionGPT3, or anything with MLD's motion VAE in it; see `read_checkpoint`.
+        stats: folder with Mean.npy and Std.npy of the data that it was trained on.
+        out: the model's folder, which appears whole or not at all; a model that is there is replaced.
+        tokenizer: folder with GPT-2's tokenizer; without it, that of the text backbone ``gpt2``.
+
+    Returns:
+        What was written: a `MotionGPT3`, or a `MotionCodec` if the checkpoint holds a motion VAE alone.
+
+    Raises:
+        InputError: if a path is not what it should be, or ``out`` holds something else than a model.
+        CheckpointError: if the checkpoint is damaged, hostile, or of another kind.
+        MissingDependencyError: if no tokenizer is given and there is none on this machine.
+    """
+    inputs = [Path(path) for path in (checkpoint, stats, tokenizer) if path is not None]
+    _check_out(Path(out), inputs)
+    statistics = Statistics.load(stats)
+    state = read_checkpoint(checkpoint)
+    model: MotionGPT3 | MotionCodec
+    try:
+        if any(name.startswith("lm.") for name in state):
+            model = official_model(state, statistics, official_tokenizer(tokenizer))
+        else:
+            model = official_codec(state, statistics)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from None
+    with atomic_folder(out) as temporary:
+        model.save_pretrained(temporary)
+    return model
+
+
+def official_codec(state: Mapping[str, Tensor], statistics: Statistics) -> MotionCodec:
+    """The motion VAE among the tensors of a checkpoint, with the official scale of its latents.
+
+    Raises:
+        CheckpointError: if there is none, or not one of HumanML3D's 263 features.
+    """
+    _refuse_unsupported(state)
+    vae_state = {name: tensor for name, tensor in state.items() if name.startswith(VAE_GROUP)}
+    if not vae_state:
+        raise CheckpointError(
+            f"holds neither an official MotionGPT3 (lm.*) nor a motion VAE (vae.*), but {min(state)!r}"
+        )
+    _check_feature_width(vae_state)
+    codec = MotionCodec(MLDVAE(MLDVAEConfig.official()), statistics)
+    codec.latent_std.fill_(1 / LATENT_FACTOR)
+    tensors = codec.state_dict()
+    shapes = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(VAE_GROUP)}
+    names = tuple(TensorName(name, (name,)) for name in shapes)
+    load_strictly(codec, tensors | read_tensors(vae_state, names, shapes, {}, ()), "the motion VAE")
+    return codec.eval()
+
+
+def official_model(
+    state: Mapping[str, Tensor], statistics: Statistics, tokenizer: PreTrainedTokenizerBase
+) -> MotionGPT3:
+    """The model that the tensors of an official checkpoint make; evaluation mode.
+
+    Args:
+        state: the tensors by their official names.
+        statistics: of the data that it was trained on.
+        tokenizer: from `official_tokenizer`.
+
+    Raises:
+        CheckpointError: naming the first missing, unexpected, misshapen or non-finite tensor.
+    """
+    codec = official_codec(state, statistics)
+    config = _official_config(state, codec)
+    with torch.device("meta"):
+        model = MotionGPT3(config, codec, tokenizer)
+    for part in (model.mot, model.placeholders, model.head):
+        part.to_empty(device="cpu")
+
+    others = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith((BACKBONE_GROUP, VAE_GROUP, *PASSED_OVER))
+    }
+    shapes = {name: t.shape for name, t in model.state_dict().items() if name.startswith(tuple(GROUPS))}
+    names = tuple(TensorName(name, (_official_name(name),)) for name in shapes)
+    # Strict as a whole: no part keeps the memory that it was made of.
+    tensors = read_tensors(others, names, shapes, {}, ())
+    tensors |= {f"codec.{name}": tensor for name, tensor in codec.state_dict().items()}
+    tensors |= {f"mot.{name}": tensor for name, tensor in official_lm_tensors(state).items()}
+    load_strictly(model, tensors, "the model")
+    model.mot.freeze_text()
+    return model.eval()
+
+
+def official_tokenizer(folder: str | Path | None = None) -> PreTrainedTokenizerBase:
+    """GPT-2's tokenizer with the official motion tokens.
+
+    Args:
+        folder: with tokenizer.json, or vocab.json and merges.txt; without it, the text backbone ``gpt2``.
+
+    Raises:
+        InputError: if there is no such folder, or its tokenizer is another one.
+        MissingDependencyError: if no folder is given and GPT-2 is not on this machine.
+    """
+    tokenizer = _backbone_tokenizer() if folder is None else _folder_tokenizer(Path(folder))
+    tokenizer.add_special_tokens({"extra_special_tokens": list(ADDED_TOKENS)})
+    ids = tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
+    written = tokenizer("Hello world", add_special_tokens=False)["input_ids"]
+    if ids != list(range(FIRST_ADDED_ID, FIRST_ADDED_ID + len(ADDED_TOKENS))) or written != [15496, 995]:
+        raise InputError(f"the tokenizer in {folder or 'the text backbone gpt2'} is not that of GPT-2")
+    return tokenizer
+
+
+def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionGPT3Config:
+    text, motion = official_configs(state)
+    guided = GROUPS["placeholders.null_condition"] in state
+    placeholders = {**config_to_json(LatentPlaceholdersConfig.official()), "null_condition": guided}
+    return MotionGPT3Config(
+        text_backbone="",
+        text_fingerprint="",
+        prompt_prefix=PROMPT_PREFIX,
+        prompt_suffix=PROMPT_SUFFIX,
+        longest_prompt=LONGEST_PROMPT,
+        frames_per_second=float(FRAMES_PER_SECOND),
+        shortest_frames=SHORTEST_FRAMES,
+        longest_frames=LONGEST_FRAMES,
+        default_frames=DEFAULT_FRAMES,
+        guidance=GUIDANCE if guided else 1.0,
+        scheduler="ddpm",
+        steps=STEPS,
+        objective={"kind": EpsilonDiffusion.kind, **config_to_json(EpsilonDiffusion())},
+        text=text,
+        motion=motion,
+        placeholders={"kind": "latent", **placeholders},
+        head={"kind": "mlp", **config_to_json(MLPHeadConfig.official())},
+        vae=vae_to_json(codec.vae),
+    )
+
+
+def _official_name(ours: str) -> str:
+    prefix = next(prefix for prefix in GROUPS if ours.startswith(prefix))
+    return GROUPS[prefix] + ours.removeprefix(prefix)
+
+
+def _refuse_unsupported(state: Mapping[str, Tensor]) -> None:
+    for prefix, what in UNSUPPORTED.items():
+        if any(name.startswith(prefix) for name in state):
+            raise CheckpointError(f"this checkpoint {what}, which is not supported ({prefix.rstrip('.')})")
+
+
+def _check_feature_width(vae_state: Mapping[str, Tensor]) -> None:
+    embedding = vae_state.get("vae.skel_embedding.weight")
+    if embedding is None or embedding.ndim != 2 or embedding.shape[1] == FEATURE_WIDTH:
+        return
+    width = embedding.shape[1]
+    dataset = " (KIT-ML)" if width == KIT_FEATURE_WIDTH else ""
+    raise CheckpointError(
+        f"its motion VAE reads {width} features per frame{dataset}, motions here have {FEATURE_WIDTH}: "
+        "use a checkpoint that was trained on HumanML3D"
+    )
+
+
+def _backbone_tokenizer() -> PreTrainedTokenizerBase:
+    try:
+        return load_text_backbone("gpt2").tokenizer
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"{error}; or give a folder with GPT-2's tokenizer.json with --tokenizer"
+        ) from None
+
+
+def _folder_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import GPT2TokenizerFast
+
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}: --tokenizer takes one with GPT-2's tokenizer.json")
+    try:
+        return GPT2TokenizerFast.from_pretrained(folder, local_files_only=True)
+    # transformers and tokenizers raise their own kinds for a damaged file.
+    except Exception as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"cannot read a tokenizer in {folder}: {cause}") from error
+
+
+def _check_out(out: Path, inputs: list[Path]) -> None:
+    """Replace nothing but models, and no folder that something is read from."""
+    for path in inputs:
+        if out.resolve() in (path.resolve(), *path.resolve().parents):
+            raise InputError(f"{out} holds {path}, and would be replaced: choose another --out")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        is_model = out.is_dir() and read_config(out).get("model") in (MODEL_NAME, "motion-codec")
+    except CheckpointError:
+        is_model = False
+    if not is_model:
+        raise InputError(f"{out} exists and is not a model: choose another --out")
