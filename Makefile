@@ -3,7 +3,7 @@
 # make lint   style and types alone
 # make clean  remove the virtual environment and caches (not out/)
 #
-# The first run makes a virtual environment in .venv and installs what is needed (about 1 GB); later runs start
+# The first run makes a virtual environment in .venv and installs what is needed (2 GB on disk); later runs start
 # at once. Another sentence: make demo PROMPT="a person jumps". Another interpreter: make demo PYTHON=python3.12
 
 VENV := .venv

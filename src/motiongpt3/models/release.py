@@ -22,8 +22,15 @@ from torch import Tensor
 
 from motiongpt3.errors import CheckpointError, InputError, MissingDependencyError
 from motiongpt3.files import atomic_folder
-from motiongpt3.models.backbones import TensorName, official_configs, official_lm_tensors, read_tensors
+from motiongpt3.models.backbones import (
+    OFFICIAL_PREFIX,
+    TensorName,
+    official_configs,
+    official_lm_tensors,
+    read_tensors,
+)
 from motiongpt3.models.checkpoint_file import read_checkpoint
+from motiongpt3.models.codec import MODEL_NAME as CODEC_NAME
 from motiongpt3.models.codec import MotionCodec, vae_to_json
 from motiongpt3.models.folders import config_to_json, load_strictly, read_config
 from motiongpt3.models.head import MLPHeadConfig
@@ -43,7 +50,6 @@ GROUPS = {
     "placeholders.motion_in.": "lm.motion_und_head.layers.",
     "placeholders.null_condition": "lm.fake_latent",
 }
-BACKBONE_GROUP = "lm.language_model."
 VAE_GROUP = "vae."
 PASSED_OVER = ("metrics.", "_losses.")
 # Variants that the official code can be configured for, which this project has not.
@@ -75,6 +81,7 @@ GUIDANCE = 7.5
 STEPS = 100
 
 KIT_FEATURE_WIDTH = 251
+WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def import_checkpoint(
@@ -120,10 +127,13 @@ def official_codec(state: Mapping[str, Tensor], statistics: Statistics) -> Motio
         CheckpointError: if there is none, or not one of HumanML3D's 263 features.
     """
     _refuse_unsupported(state)
-    vae_state = {name: tensor for name, tensor in state.items() if name.startswith(VAE_GROUP)}
+    vae_state = _single_precision(
+        {name: tensor for name, tensor in state.items() if name.startswith(VAE_GROUP)}
+    )
     if not vae_state:
         raise CheckpointError(
-            f"holds neither an official MotionGPT3 (lm.*) nor a motion VAE (vae.*), but {min(state)!r}"
+            "it holds no motion VAE (vae.*), as official MotionGPT3 and MLD checkpoints do, but tensors like "
+            f"{min(state)!r}"
         )
     _check_feature_width(vae_state)
     codec = MotionCodec(MLDVAE(MLDVAEConfig.official()), statistics)
@@ -149,23 +159,22 @@ def official_model(
         CheckpointError: naming the first missing, unexpected, misshapen or non-finite tensor.
     """
     codec = official_codec(state, statistics)
-    config = _official_config(state, codec)
+    language = _single_precision(
+        {name: tensor for name, tensor in state.items() if not name.startswith((VAE_GROUP, *PASSED_OVER))}
+    )
+    config = _official_config(language, codec)
     with torch.device("meta"):
         model = MotionGPT3(config, codec, tokenizer)
     for part in (model.mot, model.placeholders, model.head):
         part.to_empty(device="cpu")
 
-    others = {
-        name: tensor
-        for name, tensor in state.items()
-        if not name.startswith((BACKBONE_GROUP, VAE_GROUP, *PASSED_OVER))
-    }
+    others = {name: tensor for name, tensor in language.items() if not name.startswith(OFFICIAL_PREFIX)}
     shapes = {name: t.shape for name, t in model.state_dict().items() if name.startswith(tuple(GROUPS))}
     names = tuple(TensorName(name, (_official_name(name),)) for name in shapes)
     # Strict as a whole: no part keeps the memory that it was made of.
     tensors = read_tensors(others, names, shapes, {}, ())
     tensors |= {f"codec.{name}": tensor for name, tensor in codec.state_dict().items()}
-    tensors |= {f"mot.{name}": tensor for name, tensor in official_lm_tensors(state).items()}
+    tensors |= {f"mot.{name}": tensor for name, tensor in official_lm_tensors(language).items()}
     load_strictly(model, tensors, "the model")
     model.mot.freeze_text()
     return model.eval()
@@ -190,6 +199,13 @@ def official_tokenizer(folder: str | Path | None = None) -> PreTrainedTokenizerB
     return tokenizer
 
 
+def _single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for name, tensor in state.items():
+        if tensor.dtype not in WEIGHT_TYPES:
+            raise CheckpointError(f"{name!r} is stored as {tensor.dtype}: weights are floating-point numbers")
+    return {name: tensor.float() for name, tensor in state.items()}
+
+
 def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionGPT3Config:
     text, motion = official_configs(state)
     guided = GROUPS["placeholders.null_condition"] in state
@@ -200,7 +216,7 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
         prompt_prefix=PROMPT_PREFIX,
         prompt_suffix=PROMPT_SUFFIX,
         longest_prompt=LONGEST_PROMPT,
-        frames_per_second=float(FRAMES_PER_SECOND),
+        frames_per_second=FRAMES_PER_SECOND,
         shortest_frames=SHORTEST_FRAMES,
         longest_frames=LONGEST_FRAMES,
         default_frames=DEFAULT_FRAMES,
@@ -269,7 +285,7 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        is_model = out.is_dir() and read_config(out).get("model") in (MODEL_NAME, "motion-codec")
+        is_model = out.is_dir() and read_config(out).get("model") in (MODEL_NAME, CODEC_NAME)
     except CheckpointError:
         is_model = False
     if not is_model:

@@ -156,7 +156,8 @@ class SoftShadow:
         at_x = _texel(away_x[self._window], reach, texels_per_metre)
         at_z = _texel(away_z[self._window], reach, texels_per_metre)
         self._between_x, self._between_z = at_x - np.floor(at_x), at_z - np.floor(at_z)
-        self._at = np.floor(at_z).astype(np.int32) * _SHADOW_TEXELS + np.floor(at_x).astype(np.int32)
+        # One index type and one flat texture: np.take is then several times as fast as indexing.
+        self._at = np.floor(at_z).astype(np.intp) * _SHADOW_TEXELS + np.floor(at_x).astype(np.intp)
         # Towards the edge the shadow fades out, so that no straight border can show.
         edge = np.clip(4 * (1 - away[self._window] / reach), 0, 1)
         self._strength = (edge * np.sqrt(floor.strength[self._window])).astype(np.float32)
@@ -183,10 +184,11 @@ class SoftShadow:
         rows = np.exp(-0.5 * ((self._texels_z - middle_z[:, None]) / sigma[:, None]) ** 2)
         density = (rows * strength[:, None]).T @ columns
         shadow = (0.62 * (1 - np.exp(-density))).astype(np.float32).ravel()
-        at = self._at
-        far = shadow[at] + (shadow[at + 1] - shadow[at]) * self._between_x
-        at = at + _SHADOW_TEXELS
-        near = shadow[at] + (shadow[at + 1] - shadow[at]) * self._between_x
+        # Bilinear: along x in the whole texture first, which is smaller than the picture.
+        step = np.diff(shadow, append=shadow[-1:])
+        far = np.take(shadow, self._at) + np.take(step, self._at) * self._between_x
+        below = self._at + _SHADOW_TEXELS
+        near = np.take(shadow, below) + np.take(step, below) * self._between_x
         amount = (far + (near - far) * self._between_z) * self._strength
         window = picture[self._window]
         window += amount[..., None] * (SHADOW - window)

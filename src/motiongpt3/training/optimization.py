@@ -63,6 +63,7 @@ def configure_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerCon
         ],
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

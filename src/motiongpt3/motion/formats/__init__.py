@@ -51,7 +51,7 @@ BVH_FORMAT = Format(
     "BVH",
     ".bvh",
     b"HIERARCHY",
-    "frame rate, and joints where bones keep their lengths; not features",
+    "frame rate, and joints to a millimetre; not features",
     write_bvh,
 )
 FORMATS: dict[str, Format] = {format_.suffix: format_ for format_ in (NPY_FORMAT, BVH_FORMAT)}

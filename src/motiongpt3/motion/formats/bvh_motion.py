@@ -5,11 +5,11 @@ T-pose with the clip's own bone lengths (median over frames), so that animation 
 and upper spine get the rotation that fits their three children best, every other joint the smallest rotation
 from its parent's frame, so twist is none rather than guessed, and head, wrists and feet follow their parents.
 
-What survives: joint positions, to a rounding of some micrometres, where bones keep their lengths. The
-children of pelvis and upper spine get position channels too if they are not rigid to each other (generated
-motion seldom is). Bones that change length are written at their median length, so joints move by the sum of
-the differences along the chain; ``stretch=True`` writes position channels for them as well, which is exact
-but looks odd on a rig that ignores them.
+What survives: joint positions. The children of pelvis and upper spine get position channels if they are not
+rigid to each other (generated motion seldom is). Bones that keep their lengths to within a millimetre at every
+joint are written at their median length, as a rig expects; bones that do not get position channels too, which
+keep every joint where it was; a rig that ignores them still plays the rotations. ``stretch`` decides otherwise:
+False keeps lengths constant whatever it costs, and joints move by the sum of the differences along the chain.
 
 Units are metres unless asked otherwise, because Blender's importer takes one unit for one metre; Y is up and
 the figure faces +z when its heading is 0, which Blender shows upright, facing the front view.
@@ -57,6 +57,8 @@ _logger = logging.getLogger(__name__)
 _ORDER = "ZXY"
 _POSITION_CHANNELS = ("Xposition", "Yposition", "Zposition")
 _ROTATION_CHANNELS = tuple(f"{axis}rotation" for axis in _ORDER)
+# Metres that a joint may be off before bones are written with their changes of length.
+_LENGTH_TOLERANCE = 9e-4
 _RIGID_TOLERANCE = 1e-4
 
 _UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "CMU unit": 0.0254 / 0.45}
@@ -130,19 +132,23 @@ def read_bvh(
     return bvh_to_motion(bvh, fps, joint_map, scale, up, path.stem, str(path))
 
 
-def write_bvh(motion: Motion, path: str | Path, unit: Unit = "m", stretch: bool = False) -> None:
+def write_bvh(motion: Motion, path: str | Path, unit: Unit = "m", stretch: bool | None = None) -> None:
     """Write a motion as BVH; what is exact and what is lossy stands at the top of this module.
 
     Args:
         motion: what to write; joints are named as in `JOINT_NAMES`.
         path: the file.
         unit: "m" plays at the right size in Blender as it is; "cm" is what Maya and MotionBuilder expect.
-        stretch: write bones that change length exactly, with position channels.
+        stretch: whether bones that change length get position channels, which is exact; None: only if some joint
+            would otherwise be more than 1 mm off.
     """
-    bvh = motion_to_bvh(motion, unit, stretch)
+    bvh = motion_to_bvh(motion, unit, bool(stretch))
     if not stretch:
-        error = float((bvh_to_motion(bvh, scale=_UNITS[unit], up="y").joints - motion.joints).abs().max())
-        if error > 1e-3:
+        written = bvh_to_motion(bvh, scale=_UNITS[unit], up="y").joints
+        error = float(torch.linalg.vector_norm(written - motion.joints, dim=-1).max())
+        if error > _LENGTH_TOLERANCE and stretch is None:
+            bvh = motion_to_bvh(motion, unit, stretch=True)
+        elif error > _LENGTH_TOLERANCE:
             _logger.info("%s: bone lengths vary; joints are up to %.1f mm off", path, 1000 * error)
     with atomic_file(path) as temporary:
         temporary.write_text(serialise_bvh(bvh), encoding="utf-8", newline="\n")

@@ -73,7 +73,8 @@ def write_features(motion: Motion, path: str | Path) -> None:
     """Write HumanML3D features, not normalised, as float32.
 
     The motion's own (T, 263) if it has them (exact); otherwise they are computed from its joints as
-    HumanML3D does: (T - 1, 263), on the uniform skeleton, on the floor, facing +z (lossy in size and place).
+    HumanML3D does, but with a heading that never jumps: (T - 1, 263), on the uniform skeleton, on the floor,
+    facing +z (lossy in size and place).
 
     Raises:
         InputError: if they must be computed and the motion is not at 20 fps, the rate features are made for.
@@ -86,7 +87,7 @@ def write_features(motion: Motion, path: str | Path) -> None:
                 f"{where}: features are defined at {FRAMES_PER_SECOND:g} fps, "
                 f"this motion has {motion.fps:g}; resample it first"
             )
-        features = joints_to_features(motion.joints.double()).to(torch.float32)
+        features = joints_to_features(motion.joints.double(), continuous_heading=True).to(torch.float32)
     _save(features.numpy(), path)
 
 
