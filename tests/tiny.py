@@ -84,7 +84,8 @@ def codec(kind: dict[str, Any] | None = None, seed: int = 0) -> MotionCodec:
     """A motion codec whose four statistics differ from zero and one."""
     torch.manual_seed(seed)
     made = MotionCodec(
-        build_vae(kind or VAE), Statistics(0.1 * torch.randn(FEATURE_WIDTH), 0.05 + 0.1 * torch.rand(FEATURE_WIDTH))
+        build_vae(kind or VAE),
+        Statistics(0.1 * torch.randn(FEATURE_WIDTH), 0.05 + 0.1 * torch.rand(FEATURE_WIDTH)),
     )
     randomise(made, seed)
     made.latent_mean.normal_()
@@ -106,7 +107,12 @@ def description(backbone: Path, **changes: Any) -> dict[str, Any]:
         "guidance": 2.0,
         "scheduler": "euler",
         "steps": 4,
-        "objective": {"kind": "rectified_flow", "time_sampling": "logit_normal", "logit_mean": 0.0, "logit_std": 1.0},
+        "objective": {
+            "kind": "rectified_flow",
+            "time_sampling": "logit_normal",
+            "logit_mean": 0.0,
+            "logit_std": 1.0,
+        },
         "motion": {
             "width": 12,
             "mlp_width": 16,

@@ -183,13 +183,15 @@ def test_tensors_round_trip(tmp_path: Path) -> None:
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_tensors(path, {"a": torch.ones(2)})
-    with pytest.raises(Exception, match="."):
+    with pytest.raises(TypeError):
         write_tensors(path, {"a": torch.zeros(2), 3: torch.zeros(2)})  # type: ignore[dict-item]
     assert torch.equal(read_tensors(path)["a"], torch.ones(2))
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-3], lambda data: data[:20], lambda data: b"", lambda data: b"PK" + data])
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-3], lambda data: data[:20], lambda data: b"", lambda data: b"PK" + data]
+)
 def test_damaged_tensors_are_refused(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_tensors(path, layer().state_dict())
@@ -215,8 +217,14 @@ def test_missing_tensors_file_is_refused(tmp_path: Path) -> None:
         ({"bias": torch.tensor([1.0, float("nan")])}, "'bias' holds NaN or infinite values"),
         ({"bias": torch.tensor([1.0, float("inf")])}, "'bias' holds NaN or infinite values"),
         ({"bias": torch.tensor([1.0, 1e300], dtype=torch.float64)}, "'bias' holds NaN or infinite values"),
-        ({"bias": torch.tensor([float("nan"), 0]).to(torch.float8_e5m2)}, "'bias' holds NaN or infinite values"),
-        ({"bias": torch.tensor([1, 2])}, "'bias' is stored as torch.int64, the config asks for torch.float32"),
+        (
+            {"bias": torch.tensor([float("nan"), 0]).to(torch.float8_e5m2)},
+            "'bias' holds NaN or infinite values",
+        ),
+        (
+            {"bias": torch.tensor([1, 2])},
+            "'bias' is stored as torch.int64, the config asks for torch.float32",
+        ),
         ({"steps": torch.tensor(1.5)}, "'steps' is stored as torch.float32, the config asks for torch.int64"),
     ],
 )
@@ -233,7 +241,9 @@ def test_tensors_must_fit(change: dict[str, Tensor | None], message: str) -> Non
 
 def test_half_precision_is_cast(tmp_path: Path) -> None:
     tensors = layer().state_dict()
-    save_file({name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}, tmp_path / "half")
+    save_file(
+        {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}, tmp_path / "half"
+    )
     module = layer()
     load_strictly(module, read_tensors(tmp_path / "half"), "half")
     assert module.weight.dtype == torch.float32

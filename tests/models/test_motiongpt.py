@@ -21,7 +21,10 @@ from motiongpt3.errors import (
     MotionGPT3Error,
 )
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
+from motiongpt3.models.placeholders import SequencePlaceholders
+from motiongpt3.models.sequence_head import SequenceHead
 from motiongpt3.models.text_backbone import DifferentTextBackbone
+from motiongpt3.motion.features import features_to_joints
 from motiongpt3.motion.motion import Motion
 from tests import tiny
 
@@ -82,6 +85,30 @@ def test_motions_have_the_length_and_name_asked_for(model: MotionGPT3) -> None:
         assert motion.features is not None
         assert motion.features.shape == (len(motion), 263)
     assert model.generate([]) == []
+
+
+@torch.no_grad()
+def test_motion_is_made_step_by_step(model: MotionGPT3) -> None:
+    (motion,) = model.generate(PROMPTS[2:], 30, [7], guidance=1.5, steps=2)
+    cache, text_lengths = model.read_text(PROMPTS[2:])
+    counts = torch.tensor([4])
+    assert isinstance(model.placeholders, SequencePlaceholders)
+    assert isinstance(model.head, SequenceHead)
+    model.placeholders.start(model.mot, cache, text_lengths)
+    hidden = model.placeholders.fill(model.mot, cache, text_lengths, counts)
+    visible = torch.ones(1, 4, dtype=torch.bool)
+    told, untold = (
+        model.head.encode_condition(states, visible)
+        for states in (hidden, model.placeholders.null_hidden(counts))
+    )
+    latents = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(7))
+    # Euler's method from noise, σ = 1, to data, σ = 0.
+    for time in (1000.0, 500.0):
+        velocity, plain = (model.head(latents, torch.tensor([time]), one) for one in (told, untold))
+        latents = latents - 0.5 * (plain + 1.5 * (velocity - plain))
+    features = model.codec.decode(latents, torch.tensor([30]))[0]
+    torch.testing.assert_close(motion.features, features, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(motion.joints, features_to_joints(features), atol=1e-4, rtol=1e-4)
 
 
 def test_seed_means_the_same_alone_and_in_any_batch(model: MotionGPT3) -> None:
@@ -147,11 +174,12 @@ def test_guidance_pushes_away_from_no_text(model: MotionGPT3) -> None:
 
 def test_guidance_reads_the_null_condition(model: MotionGPT3) -> None:
     (before,), (plain,) = (model.generate(["jump"], 32, [1], guidance=g) for g in (3.0, 1.0))
-    model.placeholders.null_condition.data.add_(1.0)
+    change = torch.linspace(-1, 1, 12)
+    model.placeholders.null_condition.data.add_(change)
     try:
         (after,), (plain_after,) = (model.generate(["jump"], 32, [1], guidance=g) for g in (3.0, 1.0))
     finally:
-        model.placeholders.null_condition.data.sub_(1.0)
+        model.placeholders.null_condition.data.sub_(change)
     assert largest_difference(before, after) > 1e-4
     assert largest_difference(plain, plain_after) == 0
 
@@ -173,9 +201,12 @@ def test_diffusion_with_added_noise_keeps_its_seeds_apart(backbone: Path) -> Non
     model = tiny.model(backbone, objective=objective, scheduler="ddpm")
     together = model.generate(["jump", "bow"], [16, 40], [3, 4])
     (alone,) = model.generate(["jump"], 16, [3])
-    assert largest_difference(together[0], alone) < 1e-4
+    # The first steps of an untrained network magnify rounding a hundredfold.
+    assert largest_difference(together[0], alone) < 1e-2
+    (other,) = model.generate(["jump"], 16, [4])
     (cold,) = model.generate(["jump"], 16, [3], temperature=0)
-    assert largest_difference(together[0], cold) > 1e-4
+    assert largest_difference(alone, other) > 1
+    assert largest_difference(alone, cold) > 1
 
 
 def test_progress_counts_motions(model: MotionGPT3) -> None:
@@ -247,7 +278,8 @@ def test_setting_is_refused(model: MotionGPT3, settings: dict[str, Any], message
         ("placeholders", {"kind": "spiral"}, "placeholders.kind: 'spiral'"),
         ("head", {"hidden_width": 8}, "head.hidden_width: 8 does not fit"),
         ("head", {"latent_channels": 8}, "head.latent_channels: 8 does not fit"),
-        ("head", {"heads": 0}, "unknown"),
+        ("head", {"heads": 0}, "head.heads: 0"),
+        ("head", {"heads": 16}, "head.heads: 16"),
         ("motion", {"layers": [0, 3]}, "attached to text layer 3"),
         ("motion", {"layers": []}, "ascending"),
         ("motion", {"width": -4}, "text and motion"),
@@ -264,8 +296,6 @@ def test_parts_that_do_not_fit_are_refused(
 ) -> None:
     values = tiny.description(backbone)
     changes = changes if part is None else {part: {**values[part], **changes}}
-    if message == "unknown":
-        message = ""
     assert message in refused(
         ConfigError, call=lambda: MotionGPT3.assemble({**values, **changes}, tiny.codec())
     )
@@ -371,9 +401,7 @@ def test_backbone_that_is_not_here_is_told(saved: Path, tmp_path: Path) -> None:
 )
 def test_config_of_another_model_is_refused(saved: Path, changes: dict[str, Any], message: str) -> None:
     change_config(saved, **changes)
-    assert message in refused(
-        CheckpointError, ConfigError, call=lambda: MotionGPT3.from_pretrained(saved)
-    )
+    assert message in refused(CheckpointError, ConfigError, call=lambda: MotionGPT3.from_pretrained(saved))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-
 import pytest
 import torch
 from torch import Tensor
 
+from motiongpt3.models.mot import KeyValueCache, MoTOutput, TokenStream
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import (
     LatentPlaceholders,
@@ -81,12 +81,33 @@ def test_placeholders_read_text_start_and_one_another(model: MotionGPT3) -> None
     embed = model.mot.motion.token_embedding
     cache, lengths = model.read_text(["jump"])
     model.placeholders.start(model.mot, cache, lengths)
-    hook = embed.register_forward_hook(lambda module, args, out: out + torch.eye(4)[3][:, None] if out.shape[1] == 4 else out)
+    hook = embed.register_forward_hook(
+        lambda module, args, out: out + torch.eye(4)[3][:, None] if out.shape[1] == 4 else out
+    )
     try:
         seen = model.placeholders.fill(model.mot, cache, lengths, torch.tensor([4]))
     finally:
         hook.remove()
     assert (seen[0, 0] - hidden[0, 0]).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_tokens_stand_one_behind_another(model: MotionGPT3, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[TokenStream] = []
+    forward = model.mot.forward
+
+    def recorded(motion: TokenStream, cache: KeyValueCache) -> MoTOutput:
+        streams.append(motion)
+        return forward(motion=motion, cache=cache)
+
+    monkeypatch.setattr(model.mot, "forward", recorded)
+    ask(model, ["jump", "walk on"], [2, 3])
+    start, places = streams
+    # The prompts are 11 and 14 tokens long.
+    assert start.positions.tolist() == [[11], [14]]
+    assert places.positions[0, :2].tolist() == [12, 13]
+    assert places.positions[1].tolist() == [15, 16, 17]
+    assert places.visible.tolist() == [[True, True, False], [True, True, True]]
 
 
 @torch.no_grad()
@@ -125,7 +146,9 @@ def test_null_condition_knows_the_place_and_no_text() -> None:
     counts = torch.tensor([4, 2])
     null = placeholders.null_hidden(counts)
     assert null.shape == (2, 4, 6)
-    torch.testing.assert_close(null - placeholders.places(counts), placeholders.null_condition.expand(2, 4, 6))
+    torch.testing.assert_close(
+        null - placeholders.places(counts), placeholders.null_condition.expand(2, 4, 6)
+    )
     assert placeholders.null_condition.any()
 
 

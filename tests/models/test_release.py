@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from motiongpt3.models.release import (
     official_tokenizer,
 )
 from motiongpt3.motion.features import Statistics
-from motiongpt3.sampling import LatentNoise, sample_latents
+from motiongpt3.sampling import LatentNoise
 from tests.conftest import GOLDEN, TIED_KEYS, golden_state_dict, golden_weight
 from tests.tokenizers import gpt2_tokenizer
 
@@ -51,6 +51,7 @@ def released_state(shrink: int = 1) -> State:
         shrink: what all widths are divided by.
     """
     state: State = {}
+    filled: State = {}
     for line in (GOLDEN / "upstream_keys.txt").read_text().splitlines():
         key, text, _ = line.split("\t")
         shape = [int(size) for size in re.findall(r"\d+", text)]
@@ -61,7 +62,9 @@ def released_state(shrink: int = 1) -> State:
             state[key] = torch.full((1,), torch.nan)
         else:
             name = TIED_KEYS.get(key, key)
-            state[key] = state[name] if name in state else golden_weight(name, tuple(shape))
+            if name not in filled:
+                filled[name] = golden_weight(name, tuple(shape))
+            state[key] = filled[name]
     return state
 
 
@@ -81,9 +84,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, statistics: Statistics) ->
 
 
 @pytest.fixture(scope="module")
-def imported(
-    folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[MotionGPT3, str]]:
+def imported(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[MotionGPT3, str]:
     """The released checkpoint of the official sizes, through the command line and back from its folder."""
     root = tmp_path_factory.mktemp("released")
     content = {"epoch": 3, "state_dict": released_state(), "optimizer_states": [{"state": {}}]}
@@ -98,7 +99,7 @@ def imported(
     finally:
         # A gigabyte each.
         shutil.rmtree(root)
-    yield model, names
+    return model, names
 
 
 @pytest.fixture
@@ -117,10 +118,9 @@ def test_the_model_is_whole(imported: tuple[MotionGPT3, str]) -> None:
     assert (model.config.guidance, model.config.scheduler, model.config.steps) == (7.5, "ddpm", 100)
     assert model.frame_range == (20, 196)
     # All that a checkpoint holds, tied copies once, but for six unused rows of motion logits.
-    counted = {name: tensor for name, tensor in model.named_parameters()}
     keys = released_state(32)
     own = [key for key in keys if key.startswith(("vae.", "lm.")) and key not in TIED_KEYS]
-    assert len(counted) == len(own) - 1
+    assert len(list(model.parameters())) == len(own) - 1
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def test_prompts_condition_motion_as_in_the_official_model(
 
 
 @torch.no_grad()
-def test_head_samples_as_the_official_one(
+def test_head_predicts_as_the_official_one(
     imported: tuple[MotionGPT3, str], arrays: Callable[[str], Arrays]
 ) -> None:
     model, _ = imported
@@ -144,13 +144,6 @@ def test_head_samples_as_the_official_one(
     condition = model.head.encode_condition(given["c"])
     predicted = model.head(given["x"], given["t"], condition)
     torch.testing.assert_close(predicted, given["net_out"], atol=5e-5, rtol=0)
-    null = model.head.encode_condition(model.placeholders.null_hidden(torch.ones(2)))
-    predict = release_guidance(model.head, condition, null)
-    samples = sample_latents(
-        predict, given["x_init"], model.objective, model.config.scheduler, model.config.steps, temperature=0
-    )
-    error = (samples - given["sample_cfg3_temp0"]).abs().max() / given["sample_cfg3_temp0"].abs().max()
-    assert error < 2e-5
 
 
 @torch.no_grad()
@@ -175,7 +168,7 @@ def test_text_becomes_the_motion_that_the_official_parts_make(
     golden: Callable[[str], dict[str, np.ndarray]],
     statistics: Statistics,
 ) -> None:
-    """From text to features, against golden conditions, official DDPM written out, and parts never imported."""
+    """From text to features: against golden conditions, DDPM written out, and parts that are not imported."""
     model, _ = imported
     given = golden("lm_t2m_latents")
     motions = model.generate(
@@ -187,7 +180,7 @@ def test_text_becomes_the_motion_that_the_official_parts_make(
         module.load_state_dict({k.removeprefix(prefix): v for k, v in golden_state_dict(prefix).items()})
     condition = head.encode_condition(torch.from_numpy(given["latents"]))
     null = head.encode_condition(golden_state_dict(NULL_CONDITION)[NULL_CONDITION].expand(2, -1, -1))
-    latents = ddpm(release_guidance(head, condition, null), LatentNoise(SEEDS, [1, 1], 256).draw())
+    latents = ddpm(guided_twice(head, condition, null), LatentNoise(SEEDS, [1, 1], 256).draw())
     expected = statistics.denormalize(vae.decode(latents / 0.8457, torch.tensor(LENGTHS)))
     for motion, features, length in zip(motions, expected, LENGTHS, strict=True):
         assert motion.features is not None
@@ -196,7 +189,7 @@ def test_text_becomes_the_motion_that_the_official_parts_make(
     assert (expected[0] - expected[1]).abs().max() > 0.01
 
 
-def release_guidance(
+def guided_twice(
     head: MLPHead, condition: object, null: object, scale: float = 3.0
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Guidance in two calls."""
@@ -218,7 +211,9 @@ def ddpm(predict: Callable[[Tensor, Tensor], Tensor], latents: Tensor) -> Tensor
         noise = predict(latents, torch.full((len(latents),), float(times[step])))
         clean = (latents - (1 - now).sqrt() * noise) / now.sqrt()
         beta = 1 - now / before
-        mean = before.sqrt() * beta / (1 - now) * clean + (1 - beta).sqrt() * (1 - before) / (1 - now) * latents
+        mean = (
+            before.sqrt() * beta / (1 - now) * clean + (1 - beta).sqrt() * (1 - before) / (1 - now) * latents
+        )
         latents = mean.float()
     return latents
 
@@ -226,7 +221,10 @@ def ddpm(predict: Callable[[Tensor, Tensor], Tensor], latents: Tensor) -> Tensor
 @torch.no_grad()
 def test_given_motions_are_projected_in_the_official_order(imported: tuple[MotionGPT3, str]) -> None:
     model, _ = imported
-    weight, bias = (golden_state_dict("lm.motion_und_head.")[f"lm.motion_und_head.layers.{leaf}"] for leaf in ("weight", "bias"))
+    weight, bias = (
+        golden_state_dict("lm.motion_und_head.")[f"lm.motion_und_head.layers.{leaf}"]
+        for leaf in ("weight", "bias")
+    )
     latents = torch.randn(1, 2, 256)
     embedded = model.placeholders.embed(latents)
     expected = torch.cat(F.linear(latents[0], weight, bias).split(768, dim=-1))
@@ -305,7 +303,9 @@ def test_files_of_all_kinds_become_the_same_model(
     expected = official_model(small, statistics, tokenizer).state_dict()  # type: ignore[arg-type]
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in model.state_dict().items())
-    assert [motion.joints.shape for motion in model.generate(["a person walks"], 24)] == [(24, 22, 3)]
+    assert [motion.joints.shape for motion in model.generate(["a person walks"], 24, steps=2)] == [
+        (24, 22, 3)
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "model"])
 
 
@@ -318,7 +318,7 @@ def test_a_checkpoint_without_a_null_condition_takes_no_guidance(
     model = MotionGPT3.from_pretrained(tmp_path)
     assert model.config.guidance == 1.0
     assert "placeholders.null_condition" not in model.state_dict()
-    assert len(model.generate(["a person walks"])[0].joints) == 120
+    assert len(model.generate(["a person walks"], steps=2)[0].joints) == 120
     with pytest.raises(ConfigError, match="guidance 3 needs a null condition"):
         model.generate(["a person walks"], guidance=3.0)
 
@@ -390,6 +390,15 @@ def test_tensors_that_would_be_lost_are_refused(
         official_model(small, statistics, tokenizer)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("shape", "reason"), [((50257, 24), "has 50257 rows"), ((24,), "no matrices")])
+def test_other_text_embeddings_are_refused(
+    shape: tuple[int, ...], reason: str, small: State, statistics: Statistics, tokenizer: object
+) -> None:
+    small["lm.language_model.transformer.wte.weight"] = torch.zeros(shape)
+    with pytest.raises(CheckpointError, match=reason):
+        official_model(small, statistics, tokenizer)  # type: ignore[arg-type]
+
+
 def test_kit_checkpoints_are_named(small: State, statistics: Statistics) -> None:
     small["vae.skel_embedding.weight"] = torch.zeros(8, 251)
     with pytest.raises(CheckpointError, match=r"251 features per frame \(KIT-ML\).*263.*HumanML3D"):
@@ -403,7 +412,10 @@ def test_a_vae_alone_becomes_a_codec(
     state = {name: tensor for name, tensor in small.items() if name.startswith("vae.")}
     torch.save({"state_dict": state | {"denoiser.ids": torch.arange(3)}}, tmp_path / "mld.ckpt")
     out = tmp_path / "codec"
-    assert main(["import-official", str(tmp_path / "mld.ckpt"), f"--stats={folders['stats']}", f"--out={out}"]) == 0
+    assert (
+        main(["import-official", str(tmp_path / "mld.ckpt"), f"--stats={folders['stats']}", f"--out={out}"])
+        == 0
+    )
     assert capsys.readouterr().out == f"{out}: a motion VAE\n"
     codec = MotionCodec.from_pretrained(out)
     assert torch.equal(codec.vae.state_dict()["final_layer.bias"], state["vae.final_layer.bias"])
@@ -449,7 +461,7 @@ def test_only_models_are_replaced(small: State, folders: dict[str, Path], tmp_pa
 def test_other_tokenizers_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
         official_tokenizer(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="cannot read a tokenizer|not that of GPT-2"):
+    with pytest.raises(InputError, match=r"cannot read a tokenizer|not that of GPT-2"):
         official_tokenizer(tmp_path)
     other = gpt2_tokenizer()
     other.add_tokens(["<motion_id_0>"])
@@ -463,5 +475,5 @@ def test_without_a_tokenizer_the_message_says_how_to_get_one(monkeypatch: pytest
         raise MissingDependencyError(f"text backbone {name!r} is not on this machine: run it")
 
     monkeypatch.setattr(release, "load_text_backbone", absent)
-    with pytest.raises(MissingDependencyError, match="'gpt2'.*--tokenizer"):
+    with pytest.raises(MissingDependencyError, match=r"'gpt2'.*--tokenizer"):
         official_tokenizer()

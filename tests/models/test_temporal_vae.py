@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.temporal_vae import TemporalVAE, TemporalVAEConfig
 from tests.tiny import randomise
 
@@ -101,6 +103,14 @@ def test_latent_belongs_to_its_stretch_of_the_clip() -> None:
     moved = (vae.decode(before, lengths) != vae.decode(nudged, lengths)).any(dim=-1)[0]
     # The last convolution reaches two frames beyond the latent's own.
     assert moved.nonzero().flatten().tolist() == list(range(4, 14))
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 0}, {"patch_frames": -1}, {"encoder_dilations": (1, 0)}, {"patches_per_latent": 0}]
+)
+def test_size_that_is_not_positive_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"vae.{next(iter(change))}: .* is not positive"):
+        replace(CONFIG, **change)
 
 
 def test_gradient_reaches_every_parameter() -> None:

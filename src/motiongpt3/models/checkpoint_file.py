@@ -112,12 +112,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise
     # A damaged pickle can end in any kind of error.
     except Exception as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({_reason(error)}); fetch it again") from None
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({_reason(error)}); fetch it again"
+        ) from None
     return _tensors_by_name(content, path)
 
 
 def _load(path: Path) -> Any:
-    stand_ins = []
+    stand_ins: list[Any] = []
     for module, name in sorted(set(_called_names(path))):
         full_name = f"{module}.{name}"
         package = module.partition(".")[0]
@@ -163,14 +165,23 @@ def _tensors_by_name(content: Any, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: holds no tensors by name; give a checkpoint with a state_dict")
     tensors = {}
     for name, value in content.items():
-        plain = type(value) in (Tensor, torch.nn.Parameter) and value.layout == torch.strided
-        if not isinstance(name, str) or not plain or value.device.type != "cpu":
+        if not isinstance(name, str) or not _is_plain(value):
             raise CheckpointError(
-                f"{path}: {name!r} is not a plain tensor but a {type(value).__name__}; give a checkpoint with a "
-                "state_dict"
+                f"{path}: {name!r} is not a plain tensor but a {type(value).__name__}; "
+                "give a checkpoint with a state_dict"
             )
         tensors[name] = value.detach()
     return tensors
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a dense tensor on the CPU, with memory for each of its numbers."""
+    return (
+        type(value) in (Tensor, torch.nn.Parameter)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ from motiongpt3.models.folders import (
 )
 from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
 from motiongpt3.models.temporal_vae import TemporalVAE, TemporalVAEConfig
-from motiongpt3.motion.features import Statistics
+from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 
 MODEL_NAME = "motion-codec"
 VAE_KINDS: dict[str, tuple[type, type]] = {
@@ -56,10 +56,11 @@ class MotionCodec(nn.Module):
 
     Args:
         vae: the network.
-        statistics: per-feature mean and standard deviation of the data (each (F,)).
+        statistics: per-feature mean and standard deviation of the data (each (F,)); by default 0 and 1,
+            until a checkpoint is loaded.
 
     Raises:
-        ConfigError: if the statistics are not of the VAE's feature width.
+        ConfigError: if the VAE is not made for HumanML3D's features.
     """
 
     feature_mean: Tensor
@@ -67,11 +68,14 @@ class MotionCodec(nn.Module):
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, vae: TemporalVAE | MLDVAE, statistics: Statistics) -> None:
+    def __init__(self, vae: TemporalVAE | MLDVAE, statistics: Statistics | None = None) -> None:
         super().__init__()
-        if len(statistics.mean) != vae.config.feature_width:
-            width, found = vae.config.feature_width, len(statistics.mean)
-            raise ConfigError(f"vae.feature_width is {width}, but the data have {found} features")
+        if vae.config.feature_width != FEATURE_WIDTH:
+            found = vae.config.feature_width
+            raise ConfigError(
+                f"vae.feature_width: {found} features a frame are not HumanML3D's {FEATURE_WIDTH}"
+            )
+        statistics = statistics or Statistics(torch.zeros(FEATURE_WIDTH), torch.ones(FEATURE_WIDTH))
         self.vae = vae
         self.register_buffer("feature_mean", torch.as_tensor(statistics.mean, dtype=torch.float32).clone())
         self.register_buffer("feature_std", torch.as_tensor(statistics.std, dtype=torch.float32).clone())
@@ -129,8 +133,6 @@ class MotionCodec(nn.Module):
             raise CheckpointError(
                 f"{folder}: not a motion codec (its config says model = {config.get('model')!r})"
             )
-        vae = build_vae(config.get("vae"))
-        width = vae.config.feature_width
-        codec = cls(vae, Statistics(torch.zeros(width), torch.ones(width)))
+        codec = cls(build_vae(config.get("vae")))
         load_strictly(codec, read_tensors(Path(folder) / WEIGHTS_FILE), str(folder))
         return codec.eval()

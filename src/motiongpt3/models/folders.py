@@ -92,7 +92,7 @@ def build_kind(values: Any, kinds: Mapping[str, tuple[Callable[..., Any], type]]
     if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(f"{where}.kind: {kind!r} is not one of {', '.join(kinds)}")
     make, config = kinds[kind]
-    read = config_from_json(config, fields, where)
+    read: Any = config_from_json(config, fields, where)
     return read if make is config else build(lambda: make(read), where)
 
 

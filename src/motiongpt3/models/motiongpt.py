@@ -49,7 +49,6 @@ from motiongpt3.models.placeholders import (
 )
 from motiongpt3.models.sequence_head import SequenceHead, SequenceHeadConfig
 from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
-from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import (
     OBJECTIVES,
@@ -159,7 +158,6 @@ class MotionGPT3(nn.Module):
                 f"head.kind: {kinds[1]!r} does not read the hidden states of {kinds[0]!r} placeholders"
             )
         for name, value, wanted in (
-            ("vae.feature_width", self.codec.vae.config.feature_width, FEATURE_WIDTH),
             ("placeholders.width", placeholders.width, config.motion.width),
             ("head.hidden_width", head.hidden_width, config.motion.width),
             ("head.latent_channels", head.latent_channels, self.codec.latent_channels),
@@ -218,8 +216,7 @@ class MotionGPT3(nn.Module):
                 f'{folder}: not a MotionGPT3 model (no "model": "{MODEL_NAME}" in its config)'
             )
         config = config_from_json(MotionGPT3Config, values, str(folder))
-        width = config.vae.get("feature_width", 0)
-        codec = MotionCodec(build_vae(config.vae), Statistics(torch.zeros(width), torch.ones(width)))
+        codec = MotionCodec(build_vae(config.vae))
         tensors = read_tensors(folder / WEIGHTS_FILE)
         if config.text_backbone:
             text = next((name for name in tensors if name.startswith(TEXT_TENSORS)), None)

@@ -2,10 +2,10 @@
 
 An official checkpoint holds, by the prefix of its tensors: ``lm.language_model.`` the backbone (see
 `backbones`), ``lm.diffloss.net.`` the head, ``lm.motion_und_head.layers.`` the projection of given motions,
-``lm.fake_latent`` the null condition (only if trained for guidance), and ``vae.`` the motion VAE. Each becomes
-a part of a `MotionGPT3` whose text branch and tokenizer lie in its own folder. The scores that were saved
-along (``metrics.``, ``_losses.``) are passed over; any other tensor is an error. A checkpoint without ``lm.``
-becomes a `MotionCodec`, whatever lies beside its ``vae.``.
+``lm.fake_latent`` the null condition (only if trained for guidance), and ``vae.`` the motion VAE. Each
+becomes a part of a `MotionGPT3` whose text branch and tokenizer lie in its own folder. Evaluators and sums
+that were saved along (``metrics.``, ``_losses.``) are passed over; any other tensor is an error. A checkpoint
+without ``lm.`` becomes a `MotionCodec`, whatever lies beside its ``vae.``.
 
 How the official release asks for a motion: the prompt between ``PROMPT_PREFIX`` and ``PROMPT_SUFFIX``, read
 by GPT-2's tokenizer with ``ADDED_TOKENS``; four placeholders right behind it; 100 steps of DDPM.
@@ -74,6 +74,8 @@ ADDED_TOKENS = (
     "<motion_latent_holder>",
 )
 FIRST_ADDED_ID = 50257
+# Start and end of motion are embedded as text, the other added tokens by the motion branch.
+TEXT_VOCABULARY_SIZE = FIRST_ADDED_ID + 2
 # Of the 192 official tokens, four are placeholders, then come the end of motion and the end of text.
 LONGEST_PROMPT = 192 - 6
 SHORTEST_FRAMES, LONGEST_FRAMES, DEFAULT_FRAMES = 20, 196, 120
@@ -207,7 +209,13 @@ def _single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionGPT3Config:
-    text, motion = official_configs(state)
+    try:
+        text, motion = official_configs(state)
+    except (IndexError, ValueError):
+        raise CheckpointError("the embeddings of its backbone are no matrices") from None
+    if text.vocabulary_size != TEXT_VOCABULARY_SIZE:
+        found = text.vocabulary_size
+        raise CheckpointError(f"its text embedding has {found} rows, an official one {TEXT_VOCABULARY_SIZE}")
     guided = GROUPS["placeholders.null_condition"] in state
     placeholders = {**config_to_json(LatentPlaceholdersConfig.official()), "null_condition": guided}
     return MotionGPT3Config(
@@ -265,12 +273,12 @@ def _backbone_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def _folder_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    from transformers import GPT2TokenizerFast
+    from transformers import GPT2Tokenizer
 
     if not folder.is_dir():
         raise InputError(f"no folder {folder}: --tokenizer takes one with GPT-2's tokenizer.json")
     try:
-        return GPT2TokenizerFast.from_pretrained(folder, local_files_only=True)
+        return GPT2Tokenizer.from_pretrained(folder, local_files_only=True)
     # transformers and tokenizers raise their own kinds for a damaged file.
     except Exception as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

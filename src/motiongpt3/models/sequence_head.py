@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.attention import Rotation
 
 # Clips have tens of latents, not thousands of tokens: a short base spreads the frequencies over that range.
@@ -42,6 +43,12 @@ class SequenceHeadConfig:
     depth: int
     heads: int
     mlp_ratio: float
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width % (2 * self.heads):
+            raise ConfigError(
+                f"head.heads: {self.heads} heads of even width do not make head.width {self.width}"
+            )
 
 
 @dataclass(frozen=True)

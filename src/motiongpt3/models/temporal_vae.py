@@ -14,11 +14,13 @@ latent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from motiongpt3.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class TemporalVAEConfig:
     encoder_dilations: tuple[int, ...]
     decoder_dilations: tuple[int, ...]
     frame_width: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if any(size < 1 for size in (value if isinstance(value, tuple) else (value,))):
+                raise ConfigError(f"vae.{field.name}: {value} is not positive")
 
     @property
     def latent_channels(self) -> int:

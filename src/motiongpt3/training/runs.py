@@ -53,6 +53,10 @@ def fit(
         if saved["global_step"] >= optimizer.steps:
             module.load_state_dict(saved["state_dict"])
             return
+        metrics = out / "logs" / "metrics.csv"
+        if metrics.exists():
+            # Lightning would write its new file over it.
+            metrics.rename(metrics.with_name(f"metrics-until-{saved['global_step']}.csv"))
     # Interpolated, because averaging by two products would let frozen weights drift by their rounding.
     average = WeightAveraging(
         use_buffers=False, avg_fn=lambda mean, new, _: mean.lerp(new, 1 - optimizer.average_decay)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,7 @@ def train_text_to_motion(
     length_weight: float = 0.02,
     label_balance: float = 0.7,
     validate_every: int = 1000,
+    store: Literal["float32", "float16"] = "float32",
     seed: int = 0,
     device: str = "auto",
 ) -> Path:
@@ -68,6 +69,7 @@ def train_text_to_motion(
         label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
             Clips without a label count as a label of their own.
         validate_every: steps.
+        store: how the finished model's weights are stored; half precision halves the file.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
@@ -110,7 +112,7 @@ def train_text_to_motion(
         monitor="val/loss",
         device=device,
     )
-    assembled.eval().save_pretrained(out / "model")
+    assembled.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
     return out / "model"
 
 

@@ -95,7 +95,9 @@ def train_vae(
         if start_from
         else MotionCodec(build_vae(vae), dataset.statistics)
     )
-    module = VAETraining(codec, weights or ReconstructionWeights(), optimizer, latent_noise, freeze_encoder)
+    module = VAETraining(
+        codec.train(), weights or ReconstructionWeights(), optimizer, latent_noise, freeze_encoder
+    )
     fit(
         module,
         DataLoader(

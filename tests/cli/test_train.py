@@ -1,0 +1,197 @@
+"""``motiongpt3 train``: recipes from YAML, end to end, and what is wrong with one in a line."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from motiongpt3.cli.train import train
+from motiongpt3.errors import ConfigError, InputError, MotionGPT3Error
+from motiongpt3.models.codec import MotionCodec, build_vae
+from motiongpt3.models.folders import config_from_json, config_to_json
+from motiongpt3.models.mot import TextBranchConfig
+from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
+from motiongpt3.training import text_to_motion, vae
+from motiongpt3.training.optimization import OptimizerConfig
+from tests import tiny
+from tests.data.datasets import write_tiny
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+OPTIMIZER = {"learning_rate": 0.01, "steps": 4, "warmup_steps": 1}
+
+SMOLLM2 = TextBranchConfig(
+    layers=30,
+    width=576,
+    heads=9,
+    kv_heads=3,
+    head_dim=64,
+    mlp_width=1536,
+    vocabulary_size=49152,
+    max_positions=8192,
+    positions="rotary",
+    rope_theta=100000.0,
+    norm="rms",
+    norm_epsilon=1e-5,
+    mlp="swiglu",
+    biases=False,
+    tied_embeddings=True,
+    dropout=0.0,
+)
+
+
+def recipe(folder: Path, **settings: Any) -> Path:
+    path = folder / f"{settings['recipe']}.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the recipes' functions would have been called with."""
+    given: dict[str, Any] = {}
+    for module, name in ((vae, "train_vae"), (text_to_motion, "train_text_to_motion")):
+        function = getattr(module, name)
+        record = functools.wraps(function)(lambda **arguments: given.update(arguments))
+        monkeypatch.setattr(module, name, record)
+    return given
+
+
+def refusal(config: Path, *overrides: str) -> str:
+    with pytest.raises((ConfigError, InputError)) as raised:
+        train(config, list(overrides))
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_both_recipes_make_a_model_that_generates(tmp_path: Path) -> None:
+    data = write_tiny(tmp_path / "data")
+    vae_config = recipe(tmp_path, recipe="vae", vae=tiny.VAE, optimizer=OPTIMIZER, batch_size=2, device="cpu")
+    assert (
+        train(vae_config, ["--data", str(data), "--out", str(tmp_path / "vae"), "--validate_every", "2"]) == 0
+    )
+
+    text_config = recipe(
+        tmp_path,
+        recipe="text-to-motion",
+        model=tiny.description(tiny.save_backbone(tmp_path / "backbone")),
+        optimizer=OPTIMIZER,
+        batch_size=2,
+        validate_every=2,
+        store="float16",
+        device="cpu",
+    )
+    out = tmp_path / "t2m"
+    assert (
+        train(
+            text_config, ["--data", str(data), "--codec", str(tmp_path / "vae" / "model"), "--out", str(out)]
+        )
+        == 0
+    )
+    stored = load_file(out / "model" / "model.safetensors")
+    assert {t.dtype for name, t in stored.items() if name.startswith("head.")} == {torch.float16}
+    model = MotionGPT3.from_pretrained(out / "model")
+    motions = model.generate(["clip a moves left", "motion number 3"], [24, None])
+    assert len(motions[0]) == 24
+    assert all(motion.joints.isfinite().all() for motion in motions)
+    trained = MotionCodec.from_pretrained(tmp_path / "vae" / "model").state_dict()
+    assert all(torch.equal(model.codec.state_dict()[name], tensor) for name, tensor in trained.items())
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_recipe_in_the_repository_is_sound(path: Path, called: dict[str, Any], tmp_path: Path) -> None:
+    values = yaml.safe_load(path.read_text())
+    # What the comment on top tells to type.
+    command = next(line for line in path.read_text().splitlines() if line.startswith("# motiongpt3 train"))
+    words = command.split()
+    assert (CONFIGS.parent / words[3]).resolve() == path.resolve()
+    assert train(path, [*words[4:], "--device", "cpu"]) == 0
+    assert isinstance(called["optimizer"], OptimizerConfig)
+    assert called["optimizer"].steps == values["optimizer"]["steps"]
+    assert called["data"] == Path(words[words.index("--data") + 1])
+    if called.get("vae"):
+        assert build_vae(called["vae"]).config.feature_width == 263
+
+
+def test_mini_fits_together(called: dict[str, Any]) -> None:
+    places = ["--data", "d", "--out", "o", "--device", "cpu"]
+    train(CONFIGS / "mini" / "vae.yaml", places)
+    network = called["vae"]
+    train(CONFIGS / "mini" / "text_to_motion.yaml", [*places, "--codec", "c"])
+    values = {**called["model"], "text": config_to_json(SMOLLM2), "text_fingerprint": "", "vae": network}
+    config = config_from_json(MotionGPT3Config, values, "mini")
+    codec = MotionCodec(build_vae(network))
+    with torch.device("meta"):
+        model = MotionGPT3(config, codec, tiny.byte_tokenizer())
+    # The longest motion that may be asked for can also be predicted.
+    assert codec.latent_count(config.longest_frames) <= model.placeholders.config.longest
+    parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("mot.text"))
+    # Stored in half precision, the codec in single, it stays below 64 MB.
+    assert 2 * parameters + 2 * sum(p.numel() for p in codec.parameters()) < 64e6
+
+
+def test_overrides_replace_what_the_file_says(called: dict[str, Any], tmp_path: Path) -> None:
+    config = recipe(tmp_path, recipe="vae", data="a", out="b", vae=tiny.VAE, optimizer=OPTIMIZER, seed=1)
+    train(config, ["--seed", "2", "--optimizer.steps", "9", "--weights.kl", "0.5", "--device", "cpu"])
+    assert called["seed"] == 2
+    assert called["optimizer"] == OptimizerConfig(learning_rate=0.01, steps=9, warmup_steps=1)
+    assert called["weights"].kl == 0.5
+    assert called["data"] == Path("a")
+    assert "recipe" not in called
+    assert "config" not in called
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe: [1, 2\nspeed: 3", "not readable as YAML"),
+        ("recipe: vae\n\tout: x", "not readable as YAML"),
+        ("recipe: fly", "recipe 'fly' is not one of vae, text-to-motion"),
+        ("recipe: [vae]", "recipe ['vae'] is not one of"),
+        ("data: x", "recipe None is not one of"),
+        ("", "recipe None is not one of"),
+        ("- recipe: vae", "recipe None is not one of"),
+        ("recipe: vae\nspeed: 3", "speed"),
+        ("recipe: vae\noptimizer: {learning_rate: 0.1, steps: 3, speed: 4}", "speed"),
+        ("recipe: vae\noptimizer: {learning_rate: 0.1}", "optimizer.steps"),
+        ("recipe: vae\noptimizer: {learning_rate: 0.1, steps: 3}", "data"),
+        (
+            "recipe: vae\ndata: a\nout: b\nbatch_size: large\noptimizer: {learning_rate: 0.1, steps: 3}",
+            "value: large",
+        ),
+        ("recipe: vae\ndata: a\nout: b\noptimizer: {learning_rate: 0.1, steps: 0}", "steps ≥ 1"),
+    ],
+)
+def test_recipe_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    found = refusal(path)
+    assert found.startswith(f"{path}: ")
+    assert message in found
+
+
+def test_other_mistakes_are_refused_in_one_line(called: dict[str, Any], tmp_path: Path) -> None:
+    config = recipe(tmp_path, recipe="vae", data="a", out="b", vae=tiny.VAE, optimizer=OPTIMIZER)
+    assert "no such file; recipes are in configs/" in refusal(tmp_path / "nothing.yaml")
+    assert "not readable" in refusal(tmp_path)
+    assert "--speed" in refusal(config, "--speed", "3")
+    assert "optimizer.steps" in refusal(config, "--optimizer.steps", "many")
+    assert "unknown device 'tpu'" in refusal(config, "--device", "tpu")
+    (tmp_path / "latin.yaml").write_bytes(b"recipe: v\xe4")
+    assert "not readable" in refusal(tmp_path / "latin.yaml")
+    assert called == {}
+
+
+def test_bad_dataset_and_network_are_refused(tmp_path: Path) -> None:
+    config = recipe(tmp_path, recipe="vae", vae={**tiny.VAE, "width": 0}, optimizer=OPTIMIZER, device="cpu")
+    assert "no dataset at" in refusal(config, "--data", str(tmp_path / "x"), "--out", str(tmp_path / "o"))
+    data = write_tiny(tmp_path / "data")
+    with pytest.raises(MotionGPT3Error, match="vae"):
+        train(config, ["--data", str(data), "--out", str(tmp_path / "o")])
+    assert not (tmp_path / "o").exists()
