@@ -1,4 +1,4 @@
-"""What several test folders share: golden arrays, the reproducible weights behind them, and local-only data."""
+"""What several test folders share: golden arrays, the weights behind them, and local-only data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def local_data() -> Callable[[str], Path]:
     def find(relative: str) -> Path:
         path = LOCAL_DATA / relative
         if not path.exists():
-            pytest.skip(f"{relative} is not on this machine (set MOTIONGPT3_TEST_DATA to the folder that has it)")
+            pytest.skip(
+                f"{relative} is not on this machine (set MOTIONGPT3_TEST_DATA to the folder that has it)"
+            )
         return path
 
     return find
@@ -60,7 +62,7 @@ def local_data() -> Callable[[str], Path]:
 def golden_weight(key: str, shape: tuple[int, ...]) -> torch.Tensor:
     """The weights behind the golden arrays: a tensor that depends on its full key and shape alone."""
     seed = zlib.crc32(key.encode()) & 0xFFFFFFFF
-    array = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)  # noqa: NPY002
+    array = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
     is_scale = key.rsplit(".", 1)[-1] == "weight" and any(part in key for part in ("norm", "ln_", "in_ln"))
     return torch.from_numpy(1 + 0.1 * array if is_scale else 0.05 * array)
 

@@ -1,1 +1,1 @@
-"""Motion geometry: skeleton, rotations, kinematics, the 263 features, and file formats. Nothing here learns."""
+"""Motion geometry: skeleton, rotations, kinematics, the 263 features, file formats. Nothing here learns."""

@@ -6,10 +6,10 @@ and upper spine get the rotation that fits their three children best, every othe
 from its parent's frame, so twist is none rather than guessed, and head, wrists and feet follow their parents.
 
 What survives: joint positions. The children of pelvis and upper spine get position channels if they are not
-rigid to each other (generated motion seldom is). Bones that keep their lengths to within a millimetre at every
-joint are written at their median length, as a rig expects; bones that do not get position channels too, which
-keep every joint where it was; a rig that ignores them still plays the rotations. ``stretch`` decides otherwise:
-False keeps lengths constant whatever it costs, and joints move by the sum of the differences along the chain.
+rigid to each other (generated motion seldom is). If bones keep their lengths so well that no joint moves by a
+millimetre, they are written at their median length, as a rig expects; otherwise all joints get position
+channels, which keep them where they were, and a rig that ignores these still plays the rotations. ``stretch``
+decides otherwise: False keeps lengths constant whatever it costs.
 
 Units are metres unless asked otherwise, because Blender's importer takes one unit for one metre; Y is up and
 the figure faces +z when its heading is 0, which Blender shows upright, facing the front view.
@@ -139,8 +139,8 @@ def write_bvh(motion: Motion, path: str | Path, unit: Unit = "m", stretch: bool 
         motion: what to write; joints are named as in `JOINT_NAMES`.
         path: the file.
         unit: "m" plays at the right size in Blender as it is; "cm" is what Maya and MotionBuilder expect.
-        stretch: whether bones that change length get position channels, which is exact; None: only if some joint
-            would otherwise be more than 1 mm off.
+        stretch: whether bones that change length get position channels, which is exact; None: only if some
+            joint would otherwise be more than 1 mm off.
     """
     bvh = motion_to_bvh(motion, unit, bool(stretch))
     if not stretch:
