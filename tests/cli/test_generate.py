@@ -61,7 +61,7 @@ class FakeModel:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeModel:
     fake = FakeModel()
-    monkeypatch.setattr(verb, "load_model", lambda where, device: fake)
+    monkeypatch.setattr(verb, "load_model", lambda where, device, progress=None: fake)
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")

@@ -16,7 +16,7 @@ class FakeModel:
 
 @pytest.fixture
 def model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(generate, "load_model", lambda where, device: FakeModel())
+    monkeypatch.setattr(generate, "load_model", lambda where, device, progress=None: FakeModel())
     monkeypatch.setenv("COLUMNS", "200")
     folder = tmp_path / "tiny"
     folder.mkdir()

@@ -78,8 +78,8 @@ def generate(
     seeds = sample_seeds(seed, count)
     where = find_model(model)
     console = Console(stderr=True)
-    with console.status(f"loading {where}"):
-        loaded = load_model(where, choose_device(device))
+    with console.status(f"loading {where}") as status:
+        loaded = load_model(where, choose_device(device), status.update)
     for sentence in sentences:
         loaded.validate_prompt(sentence)
     frames = None if typed_length is None else typed_length.to_frames(loaded.fps, loaded.frame_range)
@@ -113,11 +113,11 @@ def generate(
     return 0
 
 
-def load_model(where: Path | str, device: str) -> Any:
-    """The model of a folder or hub id, ready on a device."""
+def load_model(where: Path | str, device: str, progress: Callable[[str], None] | None = None) -> Any:
+    """The model of a folder or hub id, ready on a device; ``progress`` is told about slow steps."""
     from motiongpt3.models.motiongpt import MotionGPT3
 
-    return MotionGPT3.from_pretrained(where, device=device)
+    return MotionGPT3.from_pretrained(where, device=device, progress=progress)
 
 
 def choose_device(name: str) -> str:

@@ -198,12 +198,18 @@ class MotionGPT3(nn.Module):
         return model
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: torch.device | str = "cpu") -> MotionGPT3:
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        device: torch.device | str = "cpu",
+        progress: Callable[[str], None] | None = None,
+    ) -> MotionGPT3:
         """Read a model folder, or a model of that id from the hub; evaluation mode.
 
         Args:
             path: a local folder, or a hub id such as ``organisation/name``.
             device: where the weights go.
+            progress: told about slow steps, such as the one-time conversion of the text backbone.
 
         Raises:
             CheckpointError: if the folder is no model, or its weights do not fit its config.
@@ -224,7 +230,9 @@ class MotionGPT3(nn.Module):
                 raise CheckpointError(
                     f"{folder}: unexpected tensor {text!r}; the text comes from {config.text_backbone}"
                 )
-            backbone = load_text_backbone(config.text_backbone, expected_fingerprint=config.text_fingerprint)
+            backbone = load_text_backbone(
+                config.text_backbone, expected_fingerprint=config.text_fingerprint, progress=progress
+            )
             model = cls(config, codec, backbone.tokenizer)
             load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
             tensors |= {
