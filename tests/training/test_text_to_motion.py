@@ -67,10 +67,10 @@ def train(data: Path, codec: Path, backbone: Path, out: Path, steps: int = 4, **
     config = OptimizerConfig(learning_rate=0.02, steps=steps, warmup_steps=2, average_decay=0.5)
     return train_text_to_motion(
         data,
-        codec,
         out,
         settings.pop("model", tiny.description(backbone)),
         config,
+        codec,
         batch_size=2,
         validate_every=2,
         device="cpu",
@@ -348,3 +348,18 @@ def test_captions_are_laid_out_as_prompts(
     read_captions(model, ["jump", "bow"], tmp_path / "captions")
     assert given["ids"] == [model.prompt_ids("jump"), model.prompt_ids("bow")]
     assert given["fingerprint"] == model.config.text_fingerprint
+
+
+def test_a_finished_model_is_trained_further(data: Path, codec: Path, backbone: Path, tmp_path: Path) -> None:
+    first = train(data, codec, backbone, tmp_path / "first")
+    same = MotionGPT3.from_pretrained(first)
+    # A step this small changes no weight: what comes out is what was started from.
+    still = OptimizerConfig(learning_rate=1e-12, steps=1, warmup_steps=1, weight_decay=0.0)
+    model = tiny.description(backbone)
+    again = train_text_to_motion(
+        data, tmp_path / "again", model, still, start_from=first, batch_size=2, validate_every=1, device="cpu"
+    )
+    for name, tensor in MotionGPT3.from_pretrained(again).state_dict().items():
+        torch.testing.assert_close(tensor, same.state_dict()[name], rtol=0, atol=1e-9, msg=name)
+    with pytest.raises(ConfigError, match="either codec"):
+        train(data, codec, backbone, tmp_path / "both", start_from=first)

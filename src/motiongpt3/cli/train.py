@@ -41,7 +41,7 @@ def train(config: Path, overrides: list[str] | None = None) -> int:
     parser.add_function_arguments(function)
     try:
         settings = parser.parse_args(["--config", str(config), *(overrides or [])])
-        arguments = parser.instantiate_classes(settings).as_dict()
+        arguments = parser.instantiate(settings).as_dict()
     except Exception as error:
         # jsonargparse raises many kinds, each with a message that names the setting.
         raise ConfigError(f"{config}: {_one_line(error)}") from None

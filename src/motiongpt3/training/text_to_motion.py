@@ -24,6 +24,7 @@ from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.loaders import LengthBuckets, MotionClips, pad_clips
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.codec import MotionCodec
+from motiongpt3.models.folders import load_strictly
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
@@ -36,10 +37,11 @@ logger = logging.getLogger(__name__)
 
 def train_text_to_motion(
     data: Path,
-    codec: Path,
     out: Path,
     model: dict[str, Any],
     optimizer: OptimizerConfig,
+    codec: Path | None = None,
+    start_from: Path | None = None,
     batch_size: int = 16,
     noise_draws: int = 2,
     null_rate: float = 0.1,
@@ -57,11 +59,12 @@ def train_text_to_motion(
 
     Args:
         data: a dataset in HumanML3D's layout.
-        codec: folder of the trained motion VAE.
         out: folder for checkpoints, logs, cached captions and the finished model.
         model: what the model's config.json says beyond the VAE: text backbone, motion branch, head,
             objective.
         optimizer: rates, steps and averaging.
+        codec: folder of the trained motion VAE; or leave it out and give
+        start_from: a finished model of the same sizes that is trained further, such as ``models/mini``.
         batch_size: clips per step.
         noise_draws: noisy versions of each clip per step; they share one pass of the motion branch.
         null_rate: how often the head is given the null condition, for classifier-free guidance.
@@ -82,12 +85,22 @@ def train_text_to_motion(
     """
     seed_everything(seed, verbose=False)
     dataset = HumanML3DDataset(data)
-    motion_codec = MotionCodec.from_pretrained(codec)
+    trained = None if start_from is None else MotionGPT3.from_pretrained(start_from)
+    if codec is not None and trained is None:
+        motion_codec = MotionCodec.from_pretrained(codec)
+    elif codec is None and trained is not None:
+        motion_codec = trained.codec
+    else:
+        raise ConfigError("give either codec, to train from the start, or start_from, whose codec is kept")
     assembled = MotionGPT3.assemble(model, motion_codec)
     if not isinstance(assembled.placeholders, SequencePlaceholders):
         raise ConfigError(
             f"placeholders.kind: this recipe trains 'sequence', not {model['placeholders']['kind']!r}"
         )
+    if trained is not None:
+        for name in ("mot.motion", "placeholders", "head"):
+            tensors = trained.get_submodule(name).state_dict()
+            load_strictly(assembled.get_submodule(name), tensors, f"{start_from}, {name}")
     splits = {name: encode_split(dataset, name, motion_codec) for name in ("train", "val")}
     captions = sorted({text for clips in splits.values() for clip in clips for text in clip.captions})
     memory = read_captions(assembled, captions, out / "captions")
