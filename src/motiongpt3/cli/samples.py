@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from motiongpt3.cli.generate import FORMATS
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.formats import write_motion
@@ -69,14 +68,14 @@ def write_sample(
         request: what it was made from.
         out: folder; created.
         stem: file name without ending. If files of another request have it, ``-2``, ``-3`` ... is appended.
-        formats: from `motiongpt3.cli.generate.FORMATS`.
+        formats: file name endings, such as ``npy`` or ``mp4``.
         written: called after each file.
 
     Returns:
         The paths of the sample, without that of the json.
     """
     record = asdict(request)
-    stem = _free_stem(out, stem, record, formats)
+    stem = _free_stem(out, stem, record)
     with atomic_file(out / f"{stem}.json") as temporary:
         details = {"frames": len(motion.joints), "fps": motion.fps}
         temporary.write_text(
@@ -96,7 +95,7 @@ def write_sample(
     return paths
 
 
-def _free_stem(out: Path, stem: str, record: dict[str, Any], formats: Sequence[str]) -> str:
+def _free_stem(out: Path, stem: str, record: dict[str, Any]) -> str:
     """The first of stem, stem-2, stem-3 ... whose files are missing or were made from the same request."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, but --out is a folder to write to")
@@ -106,7 +105,7 @@ def _free_stem(out: Path, stem: str, record: dict[str, Any], formats: Sequence[s
         if note.exists():
             if _is_same_request(note, record):
                 return candidate
-        elif not any((out / f"{candidate}.{name}").exists() for name in FORMATS):
+        elif not any(out.glob(f"{candidate}.*")):
             return candidate
     raise InputError(f"{out} has thousands of files named {stem}: choose another --out")
 
