@@ -20,7 +20,6 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -36,13 +35,11 @@ from motiongpt3.motion.formats.bvh import (
     serialise_bvh,
 )
 from motiongpt3.motion.formats.skeleton_maps import OWN_NAMING, JointMap, map_joints
+from motiongpt3.motion.formats.space import Unit, UpAxis, check_scale, check_up_axis, points_to_y_up
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import BRANCHES, CHILDREN, bone_lengths, directions, rotations_of_bones, sided
 from motiongpt3.motion.rotations import matrix_to_euler, unit_vector
 from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
-
-Unit = Literal["m", "cm"]
-UpAxis = Literal["y", "z"]
 
 MAX_FILE_BYTES = 256 * 2**20
 LEG_LENGTH_RANGE = (0.6, 1.1)
@@ -187,10 +184,9 @@ def bvh_to_motion(
 ) -> Motion:
     """Make a motion from the contents of a BVH file; arguments and errors as for `read_bvh`."""
     where = source or name
-    if up not in (None, "y", "z"):
-        raise InputError(f"{where}: unknown up axis {up!r}: use y or z")
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"{where}: the scale must be a positive number of metres per unit, not {scale!r}")
+    check_up_axis(up, where)
+    if scale is not None:
+        check_scale(scale, where)
     mapping = map_joints([joint.name for joint in bvh.joints], joint_map, where)
     own = mapping.name == OWN_NAMING
     joints = mapping.weights @ joint_positions(bvh)
@@ -200,8 +196,7 @@ def bvh_to_motion(
         scale = _metres_per_unit(joints, where, own)
     joints = joints * scale
     if up == "z" or (up is None and _is_z_up(joints, mapping.weights @ rest_positions(bvh))):
-        x, y, z = joints.unbind(-1)
-        joints = torch.stack([x, z, -y], dim=-1)
+        joints = points_to_y_up(joints)
     return Motion.from_joints(joints, _snapped_rate(bvh.frame_time) if fps is None else fps, name, source)
 
 
