@@ -44,11 +44,15 @@ def convert(
     standard: bool = False,
     unit: Literal["m", "cm"] | None = None,
     up: Literal["y", "z"] | None = None,
+    naming: Literal["smpl", "mixamo", "unreal", "vrm"] | None = None,
+    stretch: bool | None = None,
+    skin: Literal["mannequin", "none"] | None = None,
     input_fps: float | None = None,
     input_scale: float | None = None,
     input_up: Literal["y", "z"] | None = None,
     joint_map: Path | None = None,
     body: Path | None = None,
+    animation: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """Convert motion files; docs/formats.md says what each format keeps.
@@ -56,16 +60,21 @@ def convert(
     Args:
         source: a motion file, or a folder, whose motion files are all converted.
         out: the file to write, or for a folder the folder to write to.
-        to: format to write: joints, features, bvh, amass or smpl; by default that of the ending of OUT.
+        to: format: joints, features, bvh, amass, smpl, glb or gltf; by default that of the ending of OUT.
         fps: frames per second to resample to.
         standard: bring the motion to 20 frames a second, the models' body, the floor and the heading +z.
         unit: unit of the file to write, for formats that have none of their own: m or cm.
         up: axis that points up in the file to write: y or z.
+        naming: what joints are called: smpl, mixamo, unreal or vrm.
+        stretch: whether bones may change their length: false never, true wherever they do; by default where
+            joints would be more than a millimetre off.
+        skin: what the skeleton in a glTF file wears: mannequin or none.
         input_fps: frames per second of the source, if it does not say, or wrongly.
         input_scale: metres per unit of the source, if it is not recognised.
         input_up: axis that points up in the source, if it is not recognised: y or z.
         joint_map: JSON file with the source joint of each SMPL joint, for unknown skeletons.
         body: your SMPL, SMPL-H or SMPL-X model file, or the folder of them, for exact joints of AMASS files.
+        animation: name or number (from 0) of the animation in a glTF file with several.
         overwrite: replace files that are there already.
 
     Returns:
@@ -74,8 +83,8 @@ def convert(
     Raises:
         InputError: anything that cannot be done.
     """
-    read = ReadOptions(input_fps, joint_map, input_scale, input_up, body)
-    conversion = _Conversion(to, fps, standard, read, WriteOptions(unit, up))
+    read = ReadOptions(input_fps, joint_map, input_scale, input_up, body, animation)
+    conversion = _Conversion(to, fps, standard, read, WriteOptions(unit, up, naming, stretch, skin))
     console = Console(stderr=True)
     if not source.is_dir():
         _check_target(source, out, to, overwrite)
