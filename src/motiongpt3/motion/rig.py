@@ -8,6 +8,7 @@ and all bones may change length; joints of which this is so get a place for each
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ from motiongpt3.motion.pose import (
     world_rotations,
 )
 from motiongpt3.motion.rotations import (
+    matrix_to_euler,
     matrix_to_quaternion,
     quaternion_inverse,
     quaternion_rotate,
@@ -114,6 +116,30 @@ def rest_of_clip(bones: Tensor, lengths: Tensor) -> Tensor:
             if torch.linalg.vector_norm(mean) > 0.1:
                 rest[child] = mean
     return unit_vector(rest) * lengths[:, None]
+
+
+def continuous_euler(rotations: Tensor, order: str) -> Tensor:
+    """Euler angles without jumps: of all that give a rotation, those nearest to the frame before.
+
+    Args:
+        rotations: (T, J, 3, 3) matrices.
+        order: of `EULER_ORDERS`.
+
+    Returns:
+        (T, J, 3) radians, see `matrix_to_euler`.
+    """
+    angles = matrix_to_euler(rotations, order)
+    first, second, third = angles.unbind(-1)
+    other = torch.stack([first + math.pi, math.pi - second, third + math.pi], dim=-1)
+    before = angles[0]
+    continuous = [before]
+    for candidates in torch.stack([angles, other], dim=1)[1:]:
+        turns = ((before - candidates) / (2 * math.pi)).round()
+        candidates = candidates + 2 * math.pi * turns
+        distance = (candidates - before).square().sum(-1)
+        before = torch.where((distance[1] < distance[0])[:, None], candidates[1], candidates[0])
+        continuous.append(before)
+    return torch.stack(continuous)
 
 
 def _tracks(joints: Tensor, bones: Tensor, rest: Tensor, rotations: Tensor, stretch: bool) -> JointTracks:

@@ -18,7 +18,6 @@ the figure faces +z when its heading is 0, which Blender shows upright, facing t
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 
 import torch
@@ -49,8 +48,8 @@ from motiongpt3.motion.formats.joint_names import Naming, names_of
 from motiongpt3.motion.formats.skeleton_maps import OWN_NAMING, JointMap, map_joints
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import CHILDREN, sided
-from motiongpt3.motion.rig import LENGTH_TOLERANCE, JointTracks, joint_tracks
-from motiongpt3.motion.rotations import matrix_to_euler, quaternion_to_matrix, unit_vector
+from motiongpt3.motion.rig import LENGTH_TOLERANCE, JointTracks, continuous_euler, joint_tracks
+from motiongpt3.motion.rotations import quaternion_to_matrix, unit_vector
 from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -142,7 +141,7 @@ def tracks_to_bvh(
     if up == "z":
         basis = points_to_z_up(torch.eye(3, dtype=rotations.dtype)).T
         rotations = basis @ rotations @ basis.T
-    angles = _continuous_euler(rotations).rad2deg()
+    angles = continuous_euler(rotations, _ORDER).rad2deg()
     rest, places = turned(tracks.rest) * per_metre, turned(tracks.places) * per_metre
 
     nodes: list[BVHJoint] = []
@@ -201,22 +200,6 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _continuous_euler(rotations: Tensor) -> Tensor:
-    """Euler angles (T, J, 3), radians: of all that give a rotation, those nearest to the frame before."""
-    angles = matrix_to_euler(rotations, _ORDER)
-    first, second, third = angles.unbind(-1)
-    other = torch.stack([first + math.pi, math.pi - second, third + math.pi], dim=-1)
-    before = angles[0]
-    continuous = [before]
-    for candidates in torch.stack([angles, other], dim=1)[1:]:
-        turns = ((before - candidates) / (2 * math.pi)).round()
-        candidates = candidates + 2 * math.pi * turns
-        distance = (candidates - before).square().sum(-1)
-        before = torch.where((distance[1] < distance[0])[:, None], candidates[1], candidates[0])
-        continuous.append(before)
-    return torch.stack(continuous)
 
 
 def _depth_first() -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from motiongpt3.errors import InputError
 from motiongpt3.motion.formats.amass import read_amass, write_amass
 from motiongpt3.motion.formats.bvh_motion import read_bvh, write_bvh
 from motiongpt3.motion.formats.conventions import Unit, UpAxis
+from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
 from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
 from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
@@ -166,6 +167,16 @@ _TABLE = (
         lambda motion, path, options: write_smpl(motion, path, options.up or "y"),
         frozenset({"fps", "up", "body"}),
         frozenset({"up"}),
+    ),
+    Format(
+        "csv",
+        "CSV of joint angles",
+        ".csv",
+        b"# motiongpt3 joint angles",
+        "frame rate, rotations, constant bone lengths",
+        lambda path, options: read_csv(path, options.fps),
+        lambda motion, path, options: write_csv(motion, path),
+        frozenset({"fps"}),
     ),
     Format(
         "glb",

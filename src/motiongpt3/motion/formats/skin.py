@@ -125,7 +125,7 @@ _LEFT, _RIGHT, _MIDDLE, _FACE = (
     (0.27, 0.29, 0.33),
 )
 _MIDDLE_LIMBS = (
-    _Limb("left_hip", "right_hip", 0.082, 0.082, "pelvis", "pelvis"),
+    _Limb("left_hip", "right_hip", 0.074, 0.074, "pelvis", "pelvis"),
     _Limb("pelvis", "spine2", 0.1, 0.108, "pelvis", "spine2"),
     _Limb("spine2", "chest", 0.108, 0.125, "spine2", "spine3"),
     _Limb("chest", "left_shoulder", 0.1, 0.05, "spine3", "left_collar"),
