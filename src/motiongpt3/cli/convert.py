@@ -60,7 +60,7 @@ def convert(
     Args:
         source: a motion file, or a folder, whose motion files are all converted.
         out: the file to write, or for a folder the folder to write to.
-        to: format: joints, features, bvh, amass, smpl, glb, gltf or csv; by default by the ending of OUT.
+        to: joints, features, bvh, amass, smpl, glb, gltf, fbx or csv; by default what the ending of OUT says.
         fps: frames per second to resample to.
         standard: bring the motion to 20 frames a second, the models' body, the floor and the heading +z.
         unit: unit of the file to write, for formats that have none of their own: m or cm.

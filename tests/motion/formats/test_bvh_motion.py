@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pybvh
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from motiongpt3.motion.rig import joint_tracks
 from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 from tests.motion.bodies import standing, travelling, wriggling
 from tests.motion.formats.foreign import bandai, foreign, lafan, mixamo
+from tests.motion.test_pose import turning, walk
 
 
 def largest_error(motion: Motion, back: Motion) -> float:
@@ -295,8 +297,8 @@ def test_motion_files_are_recognised_by_suffix_then_contents(tmp_path: Path) -> 
         read_motion(tmp_path / "picture.png")
     with pytest.raises(InputError, match="no such file"):
         read_motion(tmp_path / "none")
-    with pytest.raises(InputError, match=r"cannot write \.fbx"):
-        write_motion(motion, tmp_path / "clip.fbx")
+    with pytest.raises(InputError, match=r"cannot write \.xyz"):
+        write_motion(motion, tmp_path / "clip.xyz")
     with pytest.raises(InputError, match="unit"):
         write_bvh(motion, tmp_path / "clip.bvh", unit="inch")  # type: ignore[arg-type]
     assert not (tmp_path / "clip.bvh").exists()
@@ -363,3 +365,13 @@ def test_rotations_that_the_motion_has_are_written(tmp_path: Path) -> None:
         column += len(joint.channels)
     assert set(channel_counts(bvh).values()) == {3, 6}
     assert [name for name, count in channel_counts(bvh).items() if count == 6] == ["pelvis"]
+
+
+def test_another_reader_finds_the_same_joints(tmp_path: Path) -> None:
+    # pybvh knows no position channels but the root's, so the body must be rigid.
+    motion = Motion.from_pose(BodyPose(turning(12), T_POSE_OFFSETS), walk(12), fps=25)
+    write_bvh(motion, tmp_path / "clip.bvh", unit="cm")
+    read = pybvh.read_bvh_file(tmp_path / "clip.bvh", world_up="+y")
+    positions = read.joint_positions()[:, [read.joint_index[name] for name in JOINT_NAMES]]
+    np.testing.assert_allclose(positions / 100, motion.joints.numpy(), atol=1e-4)
+    assert read.fps == pytest.approx(25)

@@ -14,6 +14,7 @@ from motiongpt3.motion.formats.catalogue import (
     write_motion,
 )
 from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
+from motiongpt3.motion.formats.fbx import read_fbx, write_fbx
 from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
@@ -27,6 +28,7 @@ __all__ = [
     "read_amass",
     "read_bvh",
     "read_csv",
+    "read_fbx",
     "read_glb",
     "read_motion",
     "read_npy",
@@ -34,6 +36,7 @@ __all__ = [
     "write_amass",
     "write_bvh",
     "write_csv",
+    "write_fbx",
     "write_features",
     "write_glb",
     "write_motion",

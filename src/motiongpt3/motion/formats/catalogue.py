@@ -12,6 +12,7 @@ from motiongpt3.motion.formats.amass import read_amass, write_amass
 from motiongpt3.motion.formats.bvh_motion import read_bvh, write_bvh
 from motiongpt3.motion.formats.conventions import Unit, UpAxis
 from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
+from motiongpt3.motion.formats.fbx import read_fbx, write_fbx
 from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
 from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
@@ -98,6 +99,10 @@ def _write_glb(motion: Motion, path: Path, options: WriteOptions) -> None:
     write_glb(motion, path, options.naming or "smpl", options.stretch, skin)
 
 
+def _write_fbx(motion: Motion, path: Path, options: WriteOptions) -> None:
+    write_fbx(motion, path, options.naming or "smpl", options.stretch)
+
+
 def _read_glb(path: Path, options: ReadOptions) -> Motion:
     return read_glb(path, options.fps, options.joint_map, options.scale, options.up, options.animation)
 
@@ -177,6 +182,17 @@ _TABLE = (
         lambda path, options: read_csv(path, options.fps),
         lambda motion, path, options: write_csv(motion, path),
         frozenset({"fps"}),
+    ),
+    Format(
+        "fbx",
+        "FBX",
+        ".fbx",
+        b"Kaydara FBX Binary",
+        "frame rate, joints to a millimetre; needs Blender",
+        lambda path, options: read_fbx(path, options.joint_map, options.scale, options.up),
+        _write_fbx,
+        frozenset({"joint_map", "scale", "up"}),
+        frozenset({"naming", "stretch"}),
     ),
     Format(
         "glb",
