@@ -42,26 +42,36 @@ def ground_height(joints: Tensor) -> Tensor:
 
 
 def standing_feet(joints: Tensor, ground: Tensor | float, fps: float) -> Tensor:
-    """Which feet stand in each frame.
+    """(T, 2) which feet stand in each frame, left and right: on the ankle or on the toe joint.
 
-    A foot stands where its ankle or its toe joint is low (`ANKLE_HEIGHT`, `TOE_HEIGHT`) and, on the way from
-    the frame before or to the frame after, slower than `RESTING_SPEED`. In a single frame low is enough.
+    See `resting_foot_joints`.
+    """
+    return resting_foot_joints(joints, ground, fps).any(1)
+
+
+def resting_foot_joints(
+    joints: Tensor, ground: Tensor | float, fps: float, speed: float = RESTING_SPEED
+) -> Tensor:
+    """Which joints of the feet rest on the ground in each frame.
+
+    A joint rests where it is low (`ANKLE_HEIGHT`, `TOE_HEIGHT`) and, on the way from the frame before or to
+    the frame after, slow. In a single frame low is enough.
 
     Args:
         joints: (T, 22, 3).
         ground: height of the ground, metres.
         fps: frames per second.
+        speed: metres per second that is still slow.
 
     Returns:
-        (T, 2) booleans, left and right.
+        (T, 2, 2) booleans: ankle and toe joint, of left and right foot.
     """
     parts = torch.stack([joints[:, ANKLES], joints[:, TOES]], dim=1)
     low = parts[..., 1] - ground < parts.new_tensor([[ANKLE_HEIGHT], [TOE_HEIGHT]])
     if len(joints) == 1:
-        return low.any(1)
-    slow = torch.linalg.vector_norm(parts.diff(dim=0), dim=-1) * fps < RESTING_SPEED
-    slow = torch.cat([slow[:1], slow[1:] | slow[:-1], slow[-1:]])
-    return (low & slow).any(1)
+        return low
+    slow = torch.linalg.vector_norm(parts.diff(dim=0), dim=-1) * fps < speed
+    return low & torch.cat([slow[:1], slow[1:] | slow[:-1], slow[-1:]])
 
 
 @dataclass(frozen=True)

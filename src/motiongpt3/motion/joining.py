@@ -75,8 +75,8 @@ def join(given: Sequence[Stretch], generated: Stretch, frames: int, fps: float =
         InputError: naming the stretch that is not (n, 22, 3), not finite, empty, out of place or overlapping
             another; or what is missing from the generated motion.
     """
-    given = [stretch for stretch in given if len(stretch.joints)]
     _check(given, generated, frames, fps)
+    given = [stretch for stretch in given if len(stretch.joints)]
     like = given[0].joints if given else generated.joints
     result = generated.joints.new_zeros(frames, JOINT_COUNT, 3).to(like)
     for stretch in given:
