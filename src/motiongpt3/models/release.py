@@ -7,8 +7,8 @@ becomes a part of a `MotionGPT3` whose text branch and tokenizer lie in its own 
 that were saved along (``metrics.``, ``_losses.``) are passed over; any other tensor is an error. A checkpoint
 without ``lm.`` becomes a `MotionCodec`, whatever lies beside its ``vae.``.
 
-How the official release asks for a motion: the prompt between ``PROMPT_PREFIX`` and ``PROMPT_SUFFIX``, read
-by GPT-2's tokenizer with ``ADDED_TOKENS``; four placeholders right behind it; 100 steps of DDPM.
+How the official release asks and answers: `DialogueConfig.official`, read by GPT-2's tokenizer with
+``ADDED_TOKENS``; four placeholders for a motion; 100 steps of DDPM; text by `TextDecoding.official`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from motiongpt3.models.backbones import (
 from motiongpt3.models.checkpoint_file import read_checkpoint
 from motiongpt3.models.codec import MODEL_NAME as CODEC_NAME
 from motiongpt3.models.codec import MotionCodec, vae_to_json
+from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import config_to_json, load_strictly, read_config
 from motiongpt3.models.head import MLPHeadConfig
 from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
 from motiongpt3.models.motiongpt import MODEL_NAME, MotionGPT3, MotionGPT3Config
 from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.text_backbone import load_text_backbone
+from motiongpt3.models.text_decoding import TextDecoding
 from motiongpt3.motion.features import FEATURE_WIDTH, FRAMES_PER_SECOND, Statistics
 from motiongpt3.sampling import EpsilonDiffusion
 
@@ -62,9 +64,6 @@ UNSUPPORTED = {
 # The official language side sees latents times this number, which is measured on HumanML3D.
 LATENT_FACTOR = 0.8457
 
-PROMPT_PREFIX = "Generate motion: "
-# With the doubled separator that official checkpoints are evaluated with.
-PROMPT_SUFFIX = " \n \n <start_of_motion>"
 ADDED_TOKENS = (
     "<start_of_motion>",
     "<end_of_motion>",
@@ -221,8 +220,8 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
     return MotionGPT3Config(
         text_backbone="",
         text_fingerprint="",
-        prompt_prefix=PROMPT_PREFIX,
-        prompt_suffix=PROMPT_SUFFIX,
+        stage="",
+        dialogue=DialogueConfig.official(),
         longest_prompt=LONGEST_PROMPT,
         frames_per_second=FRAMES_PER_SECOND,
         shortest_frames=SHORTEST_FRAMES,
@@ -231,6 +230,7 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
         guidance=GUIDANCE if guided else 1.0,
         scheduler="ddpm",
         steps=STEPS,
+        decoding=TextDecoding.official(),
         objective={"kind": EpsilonDiffusion.kind, **config_to_json(EpsilonDiffusion())},
         text=text,
         motion=motion,
