@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,13 +25,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.errors import InputError
 from motiongpt3.models.attention import Timeline
 from motiongpt3.models.cache import KeyValueCache, StreamCache
+from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, TokenStream
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 NewTokens = Callable[[list[int | None]], bool | None]
 """Told after each step what every row's new token is, None for a row that has ended; False stops all rows."""
@@ -79,19 +77,6 @@ class TextDecoding:
         banned = ("<start_of_motion>", "<end_of_motion>")
         return cls(max_new_tokens=40, repetition_penalty=1.1, banned_tokens=banned)
 
-    def banned_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-        """Ids of the banned tokens; `ConfigError` if the tokenizer has no such token."""
-        return token_ids(tokenizer, self.banned_tokens)
-
-
-def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
-    """Ids of whole tokens; `ConfigError` if the tokenizer has no such token."""
-    vocabulary = tokenizer.get_vocab()
-    unknown = [token for token in tokens if token not in vocabulary]
-    if unknown:
-        raise ConfigError(f"the tokenizer has no token {unknown[0]!r}: name tokens of its vocabulary")
-    return tuple(vocabulary[token] for token in tokens)
-
 
 def next_token_logits(mot: MixtureOfTransformers, text_hidden: Tensor, visible: Tensor) -> Tensor:
     """Logits (B, V) of the token behind the last visible one of each row.
@@ -104,6 +89,44 @@ def next_token_logits(mot: MixtureOfTransformers, text_hidden: Tensor, visible: 
     columns = torch.arange(visible.shape[1], device=visible.device)
     last_B = (columns * visible).amax(dim=1)
     return mot.text_logits(text_hidden[torch.arange(len(last_B), device=last_B.device), last_B])
+
+
+class Reading(NamedTuple):
+    """What `decode_text` goes on from: a cache, the positions (B,) that follow, the logits (B, V) there."""
+
+    cache: KeyValueCache
+    next_positions: Tensor
+    next_logits: Tensor
+
+
+@torch.inference_mode()
+def read_parts(
+    mot: MixtureOfTransformers,
+    rows: Sequence[Sequence[TextPart | MotionPart]],
+    cache: KeyValueCache | None = None,
+    starts: Sequence[int] | None = None,
+) -> Reading:
+    """Let the backbone read rows of text and motion, each of which ends with text.
+
+    Args:
+        mot: the backbone.
+        rows: of parts in time order.
+        cache: of what comes before them, which is extended; none by default.
+        starts: position of each row's first token; 0 by default.
+
+    Raises:
+        InputError: if a row does not end with text, or reaches beyond the positions of the text branch.
+    """
+    for row in rows:
+        written = [part for part in row if len(part.ids if isinstance(part, TextPart) else part.embeddings)]
+        if not written or isinstance(written[-1], MotionPart):
+            raise InputError("text can only follow text: end every row with some")
+    cache = KeyValueCache() if cache is None else cache
+    text, motion, next_positions = interleave(mot, rows, starts)
+    assert text is not None
+    hidden = mot(text, motion, cache).text_hidden
+    assert hidden is not None
+    return Reading(cache, next_positions, next_token_logits(mot, hidden, text.visible))
 
 
 @torch.inference_mode()
@@ -133,7 +156,7 @@ def decode_text(
         decoding: how tokens are chosen.
         seeds: one per row; without effect at temperature 0.
         on_tokens: told of each step's tokens; see `NewTokens`.
-        banned_ids: tokens never written; see `TextDecoding.banned_ids`.
+        banned_ids: tokens never written; ids of `TextDecoding.banned_tokens`.
 
     Returns:
         The tokens written to each row, without the stop token.

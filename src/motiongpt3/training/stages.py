@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import seed_everything
 from rich.progress import Progress
@@ -34,7 +35,14 @@ from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.curriculum import Wordings, write_curriculum
 from motiongpt3.training.language import LanguageTraining, LanguageWeights, LiveTexts, TextReader
-from motiongpt3.training.lessons import LessonMix, LessonPlan, Lessons, balanced_rates, encode_split
+from motiongpt3.training.lessons import (
+    EncodedClip,
+    LessonMix,
+    LessonPlan,
+    Lessons,
+    balanced_rates,
+    encode_split,
+)
 from motiongpt3.training.optimization import OptimizerConfig
 from motiongpt3.training.runs import fit
 
@@ -94,6 +102,7 @@ def train_language(
     wordings: Wordings | None = None,
     weights: LanguageWeights | None = None,
     low_rank: LowRank | None = None,
+    clips: int | None = None,
     batch_size: int = 24,
     null_rate: float = 0.1,
     label_balance: float = 0.5,
@@ -120,6 +129,8 @@ def train_language(
         wordings: how many of them each clip gets.
         weights: of the terms of the loss.
         low_rank: adapt the text branch instead of training it whole (stage finetune).
+        clips: train on so many clips of the training split, drawn evenly: all that a short stage will see, so
+            that no more requests are read than it needs.
         batch_size: clips per step.
         null_rate: how often a sentence is kept from the head, for classifier-free guidance.
         label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
@@ -149,6 +160,7 @@ def train_language(
         _train_text(trained, low_rank)
     dataset = HumanML3DDataset(data)
     splits = {name: encode_split(dataset, name, trained.codec) for name in ("train", "val")}
+    splits["train"] = _some(splits["train"], clips, seed)
     conversation = load_conversation() if mix.decisions else None
     loaded = load_templates(templates or chosen.templates)
     curriculum = write_curriculum(trained, splits, loaded, wordings or Wordings(), conversation, seed)
@@ -181,6 +193,13 @@ def train_language(
     _finish(trained, stage, chosen, low_rank is not None)
     trained.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
     return out / "model"
+
+
+def _some(clips: list[EncodedClip], count: int | None, seed: int) -> list[EncodedClip]:
+    if count is None or count >= len(clips):
+        return clips
+    chosen = np.random.default_rng(seed).choice(len(clips), size=count, replace=False)
+    return [clips[place] for place in sorted(chosen.tolist())]
 
 
 def _model_to_train(
