@@ -9,6 +9,7 @@ import torch
 
 from motiongpt3.errors import InputError
 from motiongpt3.generation.requests import encode_motions, read_requests
+from motiongpt3.models.dialogue import token_ids
 from motiongpt3.models.text_decoding import TextDecoding, decode_text
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
@@ -47,7 +48,7 @@ def caption_motions(
     for seed in seeds:
         sample_seeds(seed, 1)
     stop = [model.config.dialogue.text_end_id(model.tokenizer)]
-    banned = decoding.banned_ids(model.tokenizer)
+    banned = token_ids(model.tokenizer, decoding.banned_tokens)
     captions: list[str] = []
     for first in range(0, len(motions), batch_size):
         rows = slice(first, first + batch_size)
@@ -55,7 +56,15 @@ def caption_motions(
         asked = [with_marker(request) for request in requests[rows]]
         read = read_requests(model, asked, [[one] for one in latents], "text")
         written = decode_text(
-            model.mot, read.cache, read.lengths, read.logits, stop, decoding, seeds[rows], None, banned
+            model.mot,
+            read.cache,
+            read.next_positions,
+            read.next_logits,
+            stop,
+            decoding,
+            seeds[rows],
+            None,
+            banned,
         )
         captions.extend(spoken(model, ids) for ids in written)
         if progress:

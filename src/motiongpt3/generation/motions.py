@@ -187,7 +187,7 @@ def _read(model: MotionGPT3, requests: Sequence[MotionRequest]) -> tuple[KeyValu
     if not isinstance(model.placeholders, SequencePlaceholders) and any(one.given for one in requests):
         given = [encode_motions(model, one.given) if one.given else [] for one in requests]
         read = read_requests(model, [one.prompt for one in requests], given, "motion")
-        return read.cache, read.lengths
+        return read.cache, read.next_positions
     distinct = list(dict.fromkeys(request.prompt for request in requests))
     cache, text_lengths = model.read_text(distinct)
     numbers = [distinct.index(request.prompt) for request in requests]

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from motiongpt3.errors import InputError
-from motiongpt3.models.cache import KeyValueCache
 from motiongpt3.models.dialogue import MotionMark, request_parts
-from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
+from motiongpt3.models.interleaving import MotionPart, TextPart
 from motiongpt3.models.placeholders import REQUEST_BLOCK, SequencePlaceholders
-from motiongpt3.models.text_decoding import next_token_logits
+from motiongpt3.models.text_decoding import Reading, read_parts
 from motiongpt3.motion.completion import stretch_features
 from motiongpt3.motion.motion import Motion
 
@@ -25,14 +24,6 @@ if TYPE_CHECKING:
     from motiongpt3.models.motiongpt import MotionGPT3
 
 Parts = list[TextPart | MotionPart]
-
-
-class ReadRequests(NamedTuple):
-    """What the model has been through: cache, positions used (B,), and logits (B, V) of a text answer."""
-
-    cache: KeyValueCache
-    lengths: Tensor
-    logits: Tensor
 
 
 def encode_motions(model: MotionGPT3, motions: Sequence[Motion]) -> list[Tensor]:
@@ -77,7 +68,7 @@ def read_requests(
     requests: Sequence[str],
     given: Sequence[Sequence[Tensor]],
     answer: Literal["text", "motion"],
-) -> ReadRequests:
+) -> Reading:
     """Let both branches read requests with the motions that are given in them.
 
     Args:
@@ -92,11 +83,7 @@ def read_requests(
     rows = [
         lay_out(model, request, latents, answer) for request, latents in zip(requests, given, strict=True)
     ]
-    text, motion, lengths = interleave(model.mot, rows)
-    assert text is not None
-    cache = KeyValueCache()
-    hidden = model.mot(text=text, motion=motion, cache=cache).text_hidden
-    return ReadRequests(cache, lengths, next_token_logits(model.mot, hidden, text.visible))
+    return read_parts(model.mot, rows)
 
 
 def lay_out(
