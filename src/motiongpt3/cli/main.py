@@ -54,6 +54,7 @@ VERBS: dict[str, Verb] = {
     "generate": Verb(
         "motiongpt3.cli.generate", "make motions from sentences: npy, bvh, video, picture", {"prompt": "*"}
     ),
+    "convert": Verb("motiongpt3.cli.convert", "motion files of one format into another"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
