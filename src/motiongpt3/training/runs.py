@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from motiongpt3.data.loaders import BatchStream
 from motiongpt3.errors import CheckpointError
 from motiongpt3.training.optimization import OptimizerConfig
 
@@ -93,7 +94,11 @@ def fit(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         try:
             trainer.fit(
-                module, training, validation, ckpt_path=last if last.exists() else None, weights_only=True
+                module,
+                BatchStream(training, optimizer.steps),
+                validation,
+                ckpt_path=last if last.exists() else None,
+                weights_only=True,
             )
         except SystemExit as exit_:
             # What Lightning makes of Ctrl+C.
