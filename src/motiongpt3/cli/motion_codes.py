@@ -22,8 +22,12 @@ from motiongpt3.data.humanml3d import HumanML3DDataset, Segment
 from motiongpt3.data.loaders import pad_clips
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
+from motiongpt3.models.bimodal_folder import local_folder
+from motiongpt3.models.folders import read_config
 from motiongpt3.models.locate import find_model
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
+from motiongpt3.models.motion_tokens import MODEL_NAME as MOTION_TOKEN_GPT
+from motiongpt3.models.motion_tokens import MotionTokenGPT
 
 NOTE = "tokenizer.json"
 # Frames: more than any clip has.
@@ -65,7 +69,7 @@ def motion_codes(
     names = list(dict.fromkeys(name for part in splits for name in dataset.split(part)))
     if not names:
         raise InputError(f"{data} lists no clips" + ("" if split == "all" else f" in split {split!r}"))
-    tokenizer = MotionTokenizer.from_pretrained(find_model(model)).to(choose_device(device))
+    tokenizer = load_motion_tokenizer(find_model(model)).to(choose_device(device))
     check_note(out, tokenizer)
 
     console = Console(stderr=True)
@@ -81,6 +85,14 @@ def motion_codes(
     said = f"{out}: {tally.written} clips written, {tally.skipped} there already, {tally.failed} left out"
     Console().print(said, soft_wrap=True, markup=False, highlight=False)
     return 1 if tally.failed else 0
+
+
+def load_motion_tokenizer(where: Path | str) -> MotionTokenizer:
+    """The motion tokenizer in a folder, or of the model in it; evaluation mode."""
+    folder = local_folder(where)
+    if read_config(folder).get("model") == MOTION_TOKEN_GPT:
+        return MotionTokenGPT.from_pretrained(folder).motion_tokenizer
+    return MotionTokenizer.from_pretrained(folder)
 
 
 @dataclass

@@ -60,11 +60,16 @@ class CodebookAverages(nn.Module):
     def update(self, codebook: Codebook, vectors: Tensor, codes: Tensor) -> None:
         """Take in a batch: encoder vectors (M, C), and the codes (M,) nearest to them.
 
-        Draws from torch's global generator.
+        Draws from torch's global generator. Several processes take in the batches of all of them; the vectors
+        that unused codes move to are their own, until they agree on the buffers of the first.
         """
         chosen_MV = F.one_hot(codes, len(self.uses)).to(vectors.dtype)
-        self.uses.lerp_(chosen_MV.sum(dim=0), 1 - self.decay)
-        self.sums.lerp_(chosen_MV.T @ vectors, 1 - self.decay)
+        uses, sums = chosen_MV.sum(dim=0), chosen_MV.T @ vectors
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(uses)
+            torch.distributed.all_reduce(sums)
+        self.uses.lerp_(uses, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
         means_VC = self.sums / self.uses.clamp(min=self.least_use)[:, None]
         codebook.codebook.copy_(torch.where(self.in_use[:, None], means_VC, self._drawn(vectors)))
 

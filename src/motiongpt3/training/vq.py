@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, pad_clips
+from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, item_generator, pad_clips
 from motiongpt3.errors import ConfigError
 from motiongpt3.evaluation.reconstruction import mpjpe, root_aligned_mpjpe
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
@@ -130,8 +130,8 @@ class MotionWindows(Dataset[Tensor]):
     Args:
         clips: what to draw from.
         unit: frames of a code; lengths are multiples of it.
-        window: frames of a longest item, at a random place in its clip; None for whole clips, which start at
-            their first frame.
+        window: frames of a longest item, at a place in its clip drawn by `item_generator`; None for whole
+            clips, which start at their first frame.
 
     Raises:
         ConfigError: if a clip is shorter than a code.
@@ -150,7 +150,9 @@ class MotionWindows(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         features, frames = self._clips[index], self.lengths[index]
-        start = int(torch.randint(len(features) - frames + 1, ())) if self._random else 0
+        start = 0
+        if self._random:
+            start = int(torch.randint(len(features) - frames + 1, (), generator=item_generator(index)))
         return features[start : start + frames]
 
 
