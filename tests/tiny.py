@@ -10,7 +10,9 @@ from torch import nn
 from transformers import GPT2TokenizerFast, LlamaConfig, LlamaForCausalLM
 
 from motiongpt3.models.codec import MotionCodec, build_vae
+from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motiongpt import MotionGPT3
+from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 from tests.tokenizers import END_OF_TEXT, gpt2_vocabulary
 
@@ -38,6 +40,15 @@ MLD_VAE = {
     "feedforward_width": 16,
     "dropout": 0.0,
     "positions": 100,
+}
+VQ_VAE = {
+    "feature_width": FEATURE_WIDTH,
+    "width": 8,
+    "code_count": 12,
+    "code_width": 5,
+    "halvings": 2,
+    "residual_blocks": 2,
+    "dilation_growth": 3,
 }
 
 
@@ -90,6 +101,20 @@ def codec(kind: dict[str, Any] | None = None, seed: int = 0) -> MotionCodec:
     randomise(made, seed)
     made.latent_mean.normal_()
     made.latent_std.uniform_(0.5, 2.0)
+    return made.eval()
+
+
+def motion_tokenizer(seed: int = 0) -> MotionTokenizer:
+    """A motion tokenizer with statistics that differ from zero and one, and all codes in use."""
+    torch.manual_seed(seed)
+    made = MotionTokenizer(
+        VQVAE(VQVAEConfig(**VQ_VAE)),
+        Statistics(0.1 * torch.randn(FEATURE_WIDTH), 0.05 + 0.1 * torch.rand(FEATURE_WIDTH)),
+    )
+    frames = made.vocabulary_size * made.frames_per_code
+    with torch.no_grad():
+        vectors = made.vq_vae.encode_vectors(torch.randn(1, frames, FEATURE_WIDTH), torch.tensor([frames]))
+    made.vq_vae.quantizer.codebook.copy_(vectors[0])
     return made.eval()
 
 

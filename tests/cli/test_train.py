@@ -126,7 +126,13 @@ def test_mini_fits_together(called: dict[str, Any]) -> None:
     train(CONFIGS / "mini" / "vae.yaml", places)
     network = called["vae"]
     train(CONFIGS / "mini" / "text_to_motion.yaml", [*places, "--codec", "c"])
-    values = {**called["model"], "stage": "", "text": config_to_json(SMOLLM2), "text_fingerprint": "", "vae": network}
+    values = {
+        **called["model"],
+        "stage": "",
+        "text": config_to_json(SMOLLM2),
+        "text_fingerprint": "",
+        "vae": network,
+    }
     config = config_from_json(MotionGPT3Config, values, "mini")
     codec = MotionCodec(build_vae(network))
     with torch.device("meta"):

@@ -59,6 +59,9 @@ VERBS: dict[str, Verb] = {
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
+    "motion-codes": Verb(
+        "motiongpt3.cli.motion_codes", "write a dataset's clips as codes of a motion tokenizer"
+    ),
     "import-official": Verb("motiongpt3.cli.import_official", "convert an official checkpoint"),
 }
 

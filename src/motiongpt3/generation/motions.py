@@ -140,7 +140,7 @@ def _check(model: MotionGPT3, requests: Sequence[MotionRequest]) -> None:
             raise InputError("a motion that is to be completed needs a length")
         if request.frames is not None and sum(map(len, given)) >= request.frames:
             raise InputError(
-                f"{sum(map(len, given))} frames are given of a motion of {request.frames}: none is left to make"
+                f"all {sum(map(len, given))} frames of a motion of {request.frames} are given: none is left"
             )
 
 

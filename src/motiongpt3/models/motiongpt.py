@@ -18,23 +18,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError, InputError
+from motiongpt3.errors import CheckpointError, ConfigError
 from motiongpt3.generation.captions import caption_motions
 from motiongpt3.generation.motions import MotionRequest, Sampling, counted, make_motions, paired
 from motiongpt3.models.backbones import load_text_weights, text_config_from
+from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
 from motiongpt3.models.codec import MotionCodec, build_vae, vae_to_json
 from motiongpt3.models.dialogue import DialogueConfig, text_ids
 from motiongpt3.models.folders import (
-    WEIGHTS_FILE,
     build,
     build_kind,
     config_from_json,
     config_to_json,
-    load_strictly,
     read_config,
-    read_tensors,
     write_config,
-    write_tensors,
 )
 from motiongpt3.models.head import MLPHead, MLPHeadConfig
 from motiongpt3.models.mot import (
@@ -51,7 +48,7 @@ from motiongpt3.models.placeholders import (
     SequencePlaceholdersConfig,
 )
 from motiongpt3.models.sequence_head import SequenceHead, SequenceHeadConfig
-from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
+from motiongpt3.models.text_backbone import load_text_backbone
 from motiongpt3.models.text_decoding import TextDecoding
 from motiongpt3.motion.completion import PREDICTION_RATIO
 from motiongpt3.motion.motion import Motion
@@ -66,10 +63,7 @@ PLACEHOLDERS = {
     "latent": (LatentPlaceholders, LatentPlaceholdersConfig),
 }
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
-TOKENIZER_FOLDER = "tokenizer"
 MODEL_NAME = "motiongpt3"
-# The tensors of the text branch: not in the model's own file if they come from a text backbone.
-TEXT_TENSORS = ("mot.text.", "mot.text_head.")
 
 
 @dataclass(frozen=True)
@@ -216,7 +210,7 @@ class MotionGPT3(nn.Module):
             CheckpointError: if the folder is no model, or its weights do not fit its config.
             MissingDependencyError: if the text backbone is not on this machine.
         """
-        folder = _local_folder(path)
+        folder = local_folder(path)
         values = read_config(folder)
         if values.pop("model", None) != MODEL_NAME:
             raise CheckpointError(
@@ -224,25 +218,13 @@ class MotionGPT3(nn.Module):
             )
         config = config_from_json(MotionGPT3Config, values, str(folder))
         codec = MotionCodec(build_vae(config.vae))
-        tensors = read_tensors(folder / WEIGHTS_FILE)
-        if config.text_backbone:
-            text = next((name for name in tensors if name.startswith(TEXT_TENSORS)), None)
-            if text is not None:
-                raise CheckpointError(
-                    f"{folder}: unexpected tensor {text!r}; the text comes from {config.text_backbone}"
-                )
-            backbone = load_text_backbone(
-                config.text_backbone, expected_fingerprint=config.text_fingerprint, progress=progress
-            )
-            model = cls(config, codec, backbone.tokenizer)
-            load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
-            tensors |= {
-                name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TENSORS)
-            }
-        else:
-            model = cls(config, codec, load_tokenizer(folder / TOKENIZER_FOLDER))
-        load_strictly(model, tensors, str(folder))
-        model.mot.freeze_text()
+        model = read_bimodal(
+            folder,
+            config.text_backbone,
+            config.text_fingerprint,
+            lambda tokenizer: cls(config, codec, tokenizer),
+            progress,
+        )
         return model.eval().to(device)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
@@ -254,17 +236,7 @@ class MotionGPT3(nn.Module):
                 as it is, since its statistics span too many magnitudes for half precision.
         """
         folder = Path(folder)
-        own = self.state_dict()
-        if self.config.text_backbone:
-            own = {name: tensor for name, tensor in own.items() if not name.startswith(TEXT_TENSORS)}
-        if dtype is not None:
-            language = {
-                name: tensor.to(dtype) for name, tensor in own.items() if not name.startswith("codec.")
-            }
-            own = {**own, **language}
-        write_tensors(folder / WEIGHTS_FILE, own)
-        if not self.config.text_backbone:
-            self.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+        write_bimodal(self, folder, self.config.text_backbone, dtype, exact=("codec.",))
         write_config(folder, {"model": MODEL_NAME, **config_to_json(self.config)})
 
     # What a request may ask for
@@ -281,20 +253,7 @@ class MotionGPT3(nn.Module):
 
     def validate_prompt(self, prompt: str) -> None:
         """Raise `InputError` if a prompt is empty, too long, or contains special tokens of the tokenizer."""
-        if not prompt.strip():
-            raise InputError("the prompt is empty: say what the person does, as in 'a person walks forward'")
-        # Not `all_special_tokens`, which names only those with a role.
-        added = self.tokenizer.added_tokens_decoder.values()
-        special = next((token.content for token in added if token.special and token.content in prompt), None)
-        if special is not None:
-            raise InputError(
-                f"the prompt contains {special!r}, which has a meaning of its own here: leave it out"
-            )
-        tokens = len(self.prompt_ids(prompt))
-        if tokens > self.config.longest_prompt:
-            raise InputError(
-                f"the prompt is too long: {tokens} tokens, at most {self.config.longest_prompt} fit"
-            )
+        check_prompt(prompt, self.tokenizer, len(self.prompt_ids(prompt)), self.config.longest_prompt)
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Token ids of a request without given motions, up to its answer in motion."""
@@ -516,24 +475,3 @@ class MotionGPT3(nn.Module):
         if steps is None and scheduler == self.config.scheduler:
             steps = self.config.steps
         return Sampling(guidance, scheduler, steps, temperature, batch_size)
-
-
-def _local_folder(path: str | Path) -> Path:
-    """The folder of a model; a hub id is fetched into the hub's cache."""
-    if Path(path).is_dir():
-        return Path(path)
-    name = str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise InputError(f"no model at {name}: give a model folder, or a hub id like organisation/name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", f"{TOKENIZER_FOLDER}/*"])
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"no folder {name}, and the hub has no such model or cannot be reached ({reason})"
-        ) from None

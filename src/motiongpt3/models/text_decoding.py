@@ -176,7 +176,7 @@ def decode_text(
         )
     longest = room.clamp(max=decoding.max_new_tokens).tolist()
     stops = torch.tensor(list(stop_ids), dtype=torch.long, device=first_logits.device)
-    choose = _Choice(decoding, banned_ids, seeds)
+    choose = TokenChoice(decoding, banned_ids, seeds)
     batch = _Batch(cache, next_positions, longest, first_logits.dtype)
     logits_BV = first_logits
     while batch.rows:
@@ -257,7 +257,7 @@ class _Batch:
         self.cache.text.reserve(max(self._longest[row] for row in self.rows) - read, self._dtype)
 
 
-class _Choice:
+class TokenChoice:
     """Chooses the next token of each row."""
 
     def __init__(self, decoding: TextDecoding, banned_ids: Collection[int], seeds: Sequence[int]) -> None:

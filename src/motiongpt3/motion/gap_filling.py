@@ -191,7 +191,9 @@ def fill_gap(
     if after is not None:
         matched = min(max(known[1], 1), len(after), CONTEXT)
         turn = _yaw_onto(source[CONTEXT + frames :][:matched], after[:matched])
-        edges.append(_Edge(last + 1, last + 2, _two_frames(after), len(after) > 1, known[1] < 2, last - times))
+        edges.append(
+            _Edge(last + 1, last + 2, _two_frames(after), len(after) > 1, known[1] < 2, last - times)
+        )
     gap = _Gap(
         motion=source[CONTEXT - 2 :][: len(times)],
         times=times,
