@@ -192,3 +192,35 @@ def model(backbone: Path, seed: int = 0, **changes: Any) -> MotionGPT3:
     made = MotionGPT3.assemble(description(backbone, **changes), codec(seed=seed))
     randomise(made, seed)
     return made.eval()
+
+
+def latent_model(backbone: Path, seed: int = 0) -> MotionGPT3:
+    """The same with the official layout: a latent per clip, asked for by two placeholders."""
+    sizes = description(backbone)
+    placeholders = {
+        "kind": "latent",
+        "width": 12,
+        "placeholders": 2,
+        "placeholder_token": 1,
+        "masked_token": 0,
+        "latent_channels": 8,
+        "null_condition": True,
+    }
+    head = {
+        "kind": "mlp",
+        "latent_channels": 8,
+        "hidden_width": 12,
+        "width": 8,
+        "depth": 1,
+        "condition_heads": 2,
+        "condition_feedforward_width": 8,
+        "condition_dropout": 0.0,
+        "condition_positions": 8,
+    }
+    motion = {**sizes["motion"], "attention": "causal"}
+    torch.manual_seed(seed)
+    made = MotionGPT3.assemble(
+        {**sizes, "placeholders": placeholders, "head": head, "motion": motion}, codec(MLD_VAE, seed)
+    )
+    randomise(made, seed)
+    return made.eval()

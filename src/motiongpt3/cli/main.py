@@ -55,6 +55,10 @@ VERBS: dict[str, Verb] = {
         "motiongpt3.cli.generate", "make motions from sentences: npy, bvh, video, picture", {"prompt": "*"}
     ),
     "convert": Verb("motiongpt3.cli.convert", "motion files of one format into another"),
+    "caption": Verb("motiongpt3.cli.caption", "say what motion files show", {"files": "*"}),
+    "predict": Verb("motiongpt3.cli.complete", "continue a motion; its own frames stay as they are"),
+    "inbetween": Verb("motiongpt3.cli.complete", "fill the middle of a motion"),
+    "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
