@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from motiongpt3.errors import ConfigError, InputError
-from motiongpt3.models.dialogue import DialogueConfig, MotionMark, request_parts, text_ids, token_ids
+from motiongpt3.models.dialogue import DialogueConfig, MotionMark, request_parts, text_ids
 from motiongpt3.models.folders import config_from_json, config_to_json
+from motiongpt3.models.text_decoding import TextDecoding, token_ids
 from tests.tokenizers import gpt2_tokenizer
 
 CHAT, OFFICIAL = DialogueConfig.chat_ml(), DialogueConfig.official()
@@ -100,6 +101,7 @@ def test_placeholders_that_were_not_filled_are_refused(tokenizer, rest: str) -> 
 
 def test_tokens_must_be_in_the_vocabulary(tokenizer) -> None:
     assert token_ids(tokenizer, ["<end_of_motion>", "<|endoftext|>"]) == (END, 50256)
+    assert TextDecoding.official().banned_ids(tokenizer) == (START, END)
     with pytest.raises(ConfigError, match=r"no token '<[|]im_end[|]>'"):
         CHAT.text_end_id(tokenizer)
 

@@ -13,12 +13,12 @@ lays out sequences puts motions in place of the marks.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.models.text_decoding import token_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,15 +81,6 @@ class DialogueConfig:
     def text_end_id(self, tokenizer: PreTrainedTokenizerBase) -> int:
         """Id of the token that ends text; `ConfigError` if the tokenizer has no such token."""
         return token_ids(tokenizer, [self.text_end])[0]
-
-
-def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
-    """Ids of whole tokens; `ConfigError` if the tokenizer has no such token."""
-    vocabulary = tokenizer.get_vocab()
-    unknown = [token for token in tokens if token not in vocabulary]
-    if unknown:
-        raise ConfigError(f"the tokenizer has no token {unknown[0]!r}: name tokens of its vocabulary")
-    return tuple(vocabulary[token] for token in tokens)
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -1,8 +1,8 @@
 """Writing text: what the text branch goes on to say, token by token, behind all that a cache holds.
 
 Text and motion are alike here, as long as the cache holds their keys: a new token attends to earlier motion
-at the layers where motion is attached. This module knows no tokenizer, prompts or tasks; a caller reads
-those into a cache, and gives the logits that follow.
+at the layers where motion is attached. This module knows no prompts or tasks; a caller reads those into a
+cache, and gives the logits that follow.
 
 Shapes: B rows, S text tokens, D width of the text branch, V vocabulary.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +25,14 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from motiongpt3.errors import InputError
+from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.attention import Timeline
 from motiongpt3.models.cache import KeyValueCache, StreamCache
 from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, TokenStream
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NewTokens = Callable[[list[int | None]], bool | None]
 """Told after each step what every row's new token is, None for a row that has ended; False stops all rows."""
@@ -76,6 +79,19 @@ class TextDecoding:
         """As the official release puts motions into words: greedy, at most 40 tokens."""
         banned = ("<start_of_motion>", "<end_of_motion>")
         return cls(max_new_tokens=40, repetition_penalty=1.1, banned_tokens=banned)
+
+    def banned_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+        """Ids of the banned tokens; `ConfigError` if the tokenizer has no such token."""
+        return token_ids(tokenizer, self.banned_tokens)
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
+    """Ids of whole tokens; `ConfigError` if the tokenizer has no such token."""
+    vocabulary = tokenizer.get_vocab()
+    unknown = [token for token in tokens if token not in vocabulary]
+    if unknown:
+        raise ConfigError(f"the tokenizer has no token {unknown[0]!r}: name tokens of its vocabulary")
+    return tuple(vocabulary[token] for token in tokens)
 
 
 def next_token_logits(mot: MixtureOfTransformers, text_hidden: Tensor, visible: Tensor) -> Tensor:
@@ -156,7 +172,7 @@ def decode_text(
         decoding: how tokens are chosen.
         seeds: one per row; without effect at temperature 0.
         on_tokens: told of each step's tokens; see `NewTokens`.
-        banned_ids: tokens never written; ids of `TextDecoding.banned_tokens`.
+        banned_ids: tokens never written; see `TextDecoding.banned_ids`.
 
     Returns:
         The tokens written to each row, without the stop token.
