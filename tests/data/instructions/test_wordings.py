@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,17 @@ def test_the_explanation_comes_before_the_motion() -> None:
     for wording in template.outputs:
         assert wording.index("<Caption_Placeholder>") < wording.index("<Motion_Placeholder>")
         assert wording.endswith("<Motion_Placeholder>")
+
+
+def test_the_documentation_counts_them_rightly() -> None:
+    rows = {
+        f"| {t.task} | `{t.subtask}` | `{t.class_name}` | {len(t.inputs)} | {len(t.outputs)} |" for t in _ALL
+    }
+    lines = (Path(__file__).parents[3] / "docs" / "instructions.md").read_text("utf-8").splitlines()
+    assert rows <= set(lines)
+    assert sum(
+        line.startswith(tuple(f"| {task} |" for task in {t.task for t in _ALL})) for line in lines
+    ) == len(rows)
 
 
 def _words(wording: str) -> list[str]:
