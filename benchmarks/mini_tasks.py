@@ -4,9 +4,9 @@
 
 Clips of a split that nothing was trained on, without mirror images. Captions are judged against the clip's
 label (`evaluation.captioning`), with the model's own wording of the request and the likeliest words.
-Completed motions are compared with the real ones, mean joint error over the generated frames in the world, beside what
-costs nothing: the last frame repeated, and a straight line from one end to the other. Requests in free form
-are the held-out ones of the package's conversation file. Prints tables, and one JSON line last.
+Completed motions are compared with the real ones, mean joint error over the generated frames in the world,
+beside what costs nothing: the last frame repeated, and a straight line from one end to the other. Requests in
+free form are the held-out ones of the package's conversation file. Prints tables, and one JSON line last.
 """
 
 from __future__ import annotations
