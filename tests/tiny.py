@@ -123,8 +123,17 @@ def description(backbone: Path, **changes: Any) -> dict[str, Any]:
     """What `MotionGPT3.assemble` takes: a model over `codec`, with motion at two of three text layers."""
     values: dict[str, Any] = {
         "text_backbone": str(backbone),
-        "prompt_prefix": f"{START_OF_TURN}say: ",
-        "prompt_suffix": "\n",
+        "stage": "",
+        "dialogue": {
+            "request_prefix": f"{START_OF_TURN}say: ",
+            "request_suffix": "\n",
+            "text_prefix": "> ",
+            "text_end": END_OF_TEXT,
+            "motion_prefix": "",
+            "motion_suffix": "",
+            "given_prefix": "",
+            "given_suffix": "",
+        },
         "longest_prompt": 64,
         "frames_per_second": 20.0,
         "shortest_frames": 8,
@@ -133,6 +142,14 @@ def description(backbone: Path, **changes: Any) -> dict[str, Any]:
         "guidance": 2.0,
         "scheduler": "euler",
         "steps": 4,
+        "decoding": {
+            "max_new_tokens": 12,
+            "temperature": 0.0,
+            "top_k": 0,
+            "top_p": 1.0,
+            "repetition_penalty": 1.0,
+            "banned_tokens": [],
+        },
         "objective": {
             "kind": "rectified_flow",
             "time_sampling": "logit_normal",
@@ -144,16 +161,18 @@ def description(backbone: Path, **changes: Any) -> dict[str, Any]:
             "mlp_width": 16,
             "layers": [0, 2],
             "attention": "bidirectional",
-            "vocabulary_size": 2,
+            "vocabulary_size": 3,
             "dropout": 0.0,
         },
         "placeholders": {
             "kind": "sequence",
             "width": 12,
+            "latent_channels": 4,
             "longest": 10,
             "place_features": 4,
             "start_token": 0,
             "placeholder_token": 1,
+            "given_token": 2,
         },
         "head": {
             "kind": "sequence",
@@ -208,4 +227,36 @@ def token_model(backbone: Path, seed: int = 0, **changes: Any) -> MotionTokenGPT
     made = MotionTokenGPT.assemble(token_description(backbone, **changes), motion_tokenizer(seed))
     for part in (made.mot.motion, made.head):
         randomise(part, seed)
+    return made.eval()
+
+
+def latent_model(backbone: Path, seed: int = 0) -> MotionGPT3:
+    """The same with the official layout: a latent per clip, asked for by two placeholders."""
+    sizes = description(backbone)
+    placeholders = {
+        "kind": "latent",
+        "width": 12,
+        "placeholders": 2,
+        "placeholder_token": 1,
+        "masked_token": 0,
+        "latent_channels": 8,
+        "null_condition": True,
+    }
+    head = {
+        "kind": "mlp",
+        "latent_channels": 8,
+        "hidden_width": 12,
+        "width": 8,
+        "depth": 1,
+        "condition_heads": 2,
+        "condition_feedforward_width": 8,
+        "condition_dropout": 0.0,
+        "condition_positions": 8,
+    }
+    motion = {**sizes["motion"], "attention": "causal"}
+    torch.manual_seed(seed)
+    made = MotionGPT3.assemble(
+        {**sizes, "placeholders": placeholders, "head": head, "motion": motion}, codec(MLD_VAE, seed)
+    )
+    randomise(made, seed)
     return made.eval()

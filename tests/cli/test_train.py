@@ -17,7 +17,7 @@ from motiongpt3.models.codec import MotionCodec, build_vae
 from motiongpt3.models.folders import config_from_json, config_to_json
 from motiongpt3.models.mot import TextBranchConfig
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
-from motiongpt3.training import text_to_motion, vae
+from motiongpt3.training import stages, vae
 from motiongpt3.training.optimization import OptimizerConfig
 from tests import tiny
 from tests.data.datasets import write_tiny
@@ -55,7 +55,7 @@ def recipe(folder: Path, **settings: Any) -> Path:
 def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the recipes' functions would have been called with."""
     given: dict[str, Any] = {}
-    for module, name in ((vae, "train_vae"), (text_to_motion, "train_text_to_motion")):
+    for module, name in ((vae, "train_vae"), (stages, "train_language")):
         function = getattr(module, name)
         record = functools.wraps(function)(lambda **arguments: given.update(arguments))
         monkeypatch.setattr(module, name, record)
@@ -79,7 +79,9 @@ def test_both_recipes_make_a_model_that_generates(tmp_path: Path) -> None:
 
     text_config = recipe(
         tmp_path,
-        recipe="text-to-motion",
+        recipe="language",
+        stage="text-to-motion",
+        mix={"text_to_motion": 1.0},
         model=tiny.description(tiny.save_backbone(tmp_path / "backbone")),
         optimizer=OPTIMIZER,
         batch_size=2,
@@ -124,7 +126,13 @@ def test_mini_fits_together(called: dict[str, Any]) -> None:
     train(CONFIGS / "mini" / "vae.yaml", places)
     network = called["vae"]
     train(CONFIGS / "mini" / "text_to_motion.yaml", [*places, "--codec", "c"])
-    values = {**called["model"], "text": config_to_json(SMOLLM2), "text_fingerprint": "", "vae": network}
+    values = {
+        **called["model"],
+        "stage": "",
+        "text": config_to_json(SMOLLM2),
+        "text_fingerprint": "",
+        "vae": network,
+    }
     config = config_from_json(MotionGPT3Config, values, "mini")
     codec = MotionCodec(build_vae(network))
     with torch.device("meta"):
@@ -152,7 +160,7 @@ def test_overrides_replace_what_the_file_says(called: dict[str, Any], tmp_path: 
     [
         ("recipe: [1, 2\nspeed: 3", "not readable as YAML"),
         ("recipe: vae\n\tout: x", "not readable as YAML"),
-        ("recipe: fly", "recipe 'fly' is not one of vae, text-to-motion"),
+        ("recipe: fly", "recipe 'fly' is not one of vae, language"),
         ("recipe: [vae]", "recipe ['vae'] is not one of"),
         ("data: x", "recipe None is not one of"),
         ("", "recipe None is not one of"),

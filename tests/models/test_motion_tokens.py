@@ -19,6 +19,7 @@ from motiongpt3.motion.motion import Motion
 from tests import tiny
 from tests.data.datasets import features
 
+MOTION = {"width": 12, "mlp_width": 16, "layers": [0], "dropout": 0.0}
 PROMPTS = ["walk", "run fast and jump", "sit", "wave"]
 
 
@@ -241,16 +242,14 @@ def test_text_alone_is_the_backbones(model: MotionTokenGPT, backbone: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"motion": {"width": 12, "mlp_width": 16, "layers": [0], "dropout": 0.0, "attention": "bidirectional"}},
-         "causal"),
-        ({"motion": {"width": 12, "mlp_width": 16, "layers": [0], "dropout": 0.0, "vocabulary_size": 12}},
-         "12 codes, start and end make 14"),
+        ({"motion": MOTION | {"attention": "bidirectional"}}, "causal"),
+        ({"motion": MOTION | {"vocabulary_size": 12}}, "12 codes, start and end make 14"),
         ({"shortest_frames": 3}, "frames of a code"),
         ({"shortest_frames": 81}, "not in order"),
         ({"longest_frames": 400}, "do not fit into the 128 positions"),
         ({"top_p": 0.5}, "unknown field 'top_p'"),
     ],
-)  # fmt: skip
+)
 def test_descriptions_that_contradict_are_refused(
     changes: dict[str, Any], message: str, backbone: Path
 ) -> None:

@@ -140,7 +140,7 @@ def test_prompts_condition_motion_as_in_the_official_model(
 ) -> None:
     model, _ = imported
     expected = golden("lm_t2m_latents")
-    cache, lengths = model.read_text([str(text) for text in expected["texts"]])
+    cache, lengths = model.read_text([model.request_for("t2m", str(text)) for text in expected["texts"]])
     hidden = model.placeholders.fill(model.mot, cache, lengths, torch.ones(2, dtype=torch.long))
     torch.testing.assert_close(hidden, torch.from_numpy(expected["latents"]), atol=1e-4, rtol=1e-4)
 

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.errors import InputError
 from motiongpt3.models.backbones import load_text_weights, text_config_from
+from motiongpt3.models.interleaving import MotionPart, TextPart
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, MotionBranchConfig, TokenStream
-from motiongpt3.models.text_decoding import TextDecoding, decode_text, next_token_logits
+from motiongpt3.models.text_decoding import Reading, TextDecoding, decode_text, next_token_logits, read_parts
 from tests.models.test_backbones import REFERENCES, VOCABULARY, randomised
-from tests.tiny import byte_tokenizer, randomise
+from tests.tiny import randomise
 
 FAMILIES = pytest.mark.parametrize("family", ["gpt2", "llama"])
 GREEDY = TextDecoding(max_new_tokens=12)
 SAMPLED = TextDecoding(max_new_tokens=12, temperature=1.5, top_k=20, top_p=0.9)
 PROMPTS = [[5, 7, 9, 11, 2], [1], [60, 3, 3]]
 STOPS = (4, 17, 28)
-Read = tuple[KeyValueCache, Tensor, Tensor]
 
 
 @torch.no_grad()
@@ -51,15 +51,8 @@ def motion_stream(mot: MixtureOfTransformers) -> TokenStream:
     return TokenStream(mot.embed_motion(ids), positions, visible, blocks)
 
 
-@torch.no_grad()
-def read(mot: MixtureOfTransformers, prompts: list[list[int]]) -> Read:
-    """Prompts, padded on the right, as `decode_text` takes them."""
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(p) for p in prompts], batch_first=True)
-    text = TokenStream.sequential(mot.embed_text(ids), torch.arange(ids.shape[1]) < lengths[:, None])
-    cache = KeyValueCache()
-    hidden = mot(text=text, cache=cache).text_hidden
-    return cache, lengths, next_token_logits(mot, hidden, text.visible)
+def read(mot: MixtureOfTransformers, prompts: list[list[int]]) -> Reading:
+    return read_parts(mot, [[TextPart(torch.tensor(prompt))] for prompt in prompts])
 
 
 @FAMILIES
@@ -168,7 +161,7 @@ def test_a_penalty_is_for_what_was_written_alone() -> None:
     decoding = TextDecoding(max_new_tokens=12, repetition_penalty=penalty)
     expected: list[int] = []
     for _ in range(12):
-        logits = read(mot, [prompt + expected])[2][0]
+        logits = read(mot, [prompt + expected]).next_logits[0].clone()
         for token in set(expected):
             logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
         expected.append(int(logits.argmax()))
@@ -182,7 +175,7 @@ def test_banned_tokens_are_not_written() -> None:
     free = decode_text(mot, *read(mot, [[5]]), [], GREEDY, [0])[0]
     bound = decode_text(mot, *read(mot, [[5]]), [], GREEDY, [0], banned_ids=set(free))[0]
     assert not set(free) & set(bound)
-    logits = read(mot, [[5]])[2][0]
+    logits = read(mot, [[5]]).next_logits[0].clone()
     logits[list(set(free))] = -torch.inf
     assert bound[0] == logits.argmax()
 
@@ -265,14 +258,13 @@ def test_seeds_and_rows_must_pair_up() -> None:
         decode_text(mot, *read(mot, PROMPTS), [], GREEDY, [0, 0])
 
 
-def test_the_official_decoding_and_its_tokens() -> None:
-    official = TextDecoding.official()
-    assert (official.max_new_tokens, official.temperature, official.repetition_penalty) == (40, 0, 1.1)
-    tokenizer = byte_tokenizer()
-    with pytest.raises(ConfigError, match="no token '<start_of_motion>'"):
-        official.banned_ids(tokenizer)
-    tokenizer.add_tokens(["<start_of_motion>", "<end_of_motion>"], special_tokens=True)
-    assert official.banned_ids(tokenizer) == (259, 260)
+def test_rows_must_end_with_text() -> None:
+    mot, _ = ours_and_reference("gpt2")
+    text, motion = TextPart(torch.tensor([1, 2])), MotionPart(torch.zeros(2, 12))
+    nothing = TextPart(torch.tensor([], dtype=torch.long))
+    for row in ([text, motion], [text, motion, nothing], [nothing], []):
+        with pytest.raises(InputError, match="end every row with some"):
+            read_parts(mot, [[text], row])
 
 
 @pytest.mark.parametrize(

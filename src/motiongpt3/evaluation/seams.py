@@ -30,7 +30,7 @@ class SeamMeasures:
         frame: the first frame after the seam.
         position_jump: metres by which the step across the seam differs from the mean of the steps before and
             after it, for the worst joint; 0 where motion is smooth.
-        velocity_jump: metres per second, the greatest change of velocity from a step to the next, of the steps
+        velocity_jump: metres per second, the greatest change of velocity from a step to the next, of those
             before, across and after the seam, for the worst joint.
         foot_slide: metres, how far a joint of a foot that stands in the given frames moves from there as long
             as it should stand, for the worst joint; NaN if no foot stands at the seam.

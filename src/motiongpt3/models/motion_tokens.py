@@ -25,7 +25,14 @@ from motiongpt3.errors import CheckpointError, ConfigError, InputError
 from motiongpt3.models.backbones import load_text_weights, text_config_from
 from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
 from motiongpt3.models.cache import KeyValueCache
-from motiongpt3.models.dialogue import GIVEN_MARKER, DialogueConfig, MotionMark, request_parts, text_ids
+from motiongpt3.models.dialogue import (
+    GIVEN_MARKER,
+    DialogueConfig,
+    MotionMark,
+    request_parts,
+    text_ids,
+    token_ids,
+)
 from motiongpt3.models.folders import build, config_from_json, config_to_json, read_config, write_config
 from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, MotionBranchConfig, TextBranchConfig, TokenStream
@@ -412,7 +419,7 @@ class MotionTokenGPT(nn.Module):
         if len(requests) != len(motions):
             raise InputError(f"{len(motions)} motions and {len(requests)} prompts do not pair up")
         decoding = self.config.decoding if decoding is None else decoding
-        banned = decoding.banned_ids(self.tokenizer)
+        banned = token_ids(self.tokenizer, decoding.banned_tokens)
         stop = [self.config.dialogue.text_end_id(self.tokenizer)]
         captions: list[str] = []
         for first in range(0, len(motions), batch_size):

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError, InputError
+from motiongpt3.errors import CheckpointError, ConfigError
+from motiongpt3.generation.captions import caption_motions
+from motiongpt3.generation.motions import MotionRequest, Sampling, counted, make_motions, paired
 from motiongpt3.models.backbones import load_text_weights, text_config_from
 from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
 from motiongpt3.models.codec import MotionCodec, build_vae, vae_to_json
+from motiongpt3.models.dialogue import DialogueConfig, text_ids
 from motiongpt3.models.folders import (
     build,
     build_kind,
@@ -46,16 +49,11 @@ from motiongpt3.models.placeholders import (
 )
 from motiongpt3.models.sequence_head import SequenceHead, SequenceHeadConfig
 from motiongpt3.models.text_backbone import load_text_backbone
+from motiongpt3.models.text_decoding import TextDecoding
+from motiongpt3.motion.completion import PREDICTION_RATIO
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import (
-    OBJECTIVES,
-    LatentNoise,
-    Objective,
-    guided,
-    sample_latents,
-    sample_seeds,
-    schedulers_for,
-)
+from motiongpt3.sampling import OBJECTIVES, Objective, schedulers_for
+from motiongpt3.tasks import CAPTION, task_named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,9 +74,9 @@ class MotionGPT3Config:
         text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`),
             or empty if the text branch and its tokenizer are in the model's own folder.
         text_fingerprint: of the exact weights of that language model; empty with an empty ``text_backbone``.
-        prompt_prefix: text put before a prompt.
-        prompt_suffix: text put behind it.
-        longest_prompt: tokens of a prompt, with prefix and suffix.
+        stage: the last stage of training that it has been through, see `training.stages`; empty if not known.
+        dialogue: how requests and answers are written for the text branch.
+        longest_prompt: tokens of a request, with all that is written around it.
         frames_per_second: of the motions.
         shortest_frames: that may be asked for.
         longest_frames: that may be asked for.
@@ -86,6 +84,7 @@ class MotionGPT3Config:
         guidance: default scale of classifier-free guidance.
         scheduler: default scheduler.
         steps: default number of its steps.
+        decoding: how text answers are chosen.
         objective: what the head was trained to predict, with its ``kind``.
         text: the text branch.
         motion: the motion branch.
@@ -96,8 +95,8 @@ class MotionGPT3Config:
 
     text_backbone: str
     text_fingerprint: str
-    prompt_prefix: str
-    prompt_suffix: str
+    stage: str
+    dialogue: DialogueConfig
     longest_prompt: int
     frames_per_second: float
     shortest_frames: int
@@ -106,6 +105,7 @@ class MotionGPT3Config:
     guidance: float
     scheduler: str
     steps: int
+    decoding: TextDecoding
     objective: dict[str, Any]
     text: TextBranchConfig
     motion: MotionBranchConfig
@@ -155,6 +155,7 @@ class MotionGPT3(nn.Module):
             ("placeholders.width", placeholders.width, config.motion.width),
             ("head.hidden_width", head.hidden_width, config.motion.width),
             ("head.latent_channels", head.latent_channels, self.codec.latent_channels),
+            ("placeholders.latent_channels", placeholders.latent_channels, self.codec.latent_channels),
         ):
             if value != wanted:
                 raise ConfigError(f"{name}: {value} does not fit the other parts, which need {wanted}")
@@ -255,9 +256,10 @@ class MotionGPT3(nn.Module):
         check_prompt(prompt, self.tokenizer, len(self.prompt_ids(prompt)), self.config.longest_prompt)
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a prompt as the text branch reads it."""
-        text = f"{self.config.prompt_prefix}{prompt}{self.config.prompt_suffix}"
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Token ids of a request without given motions, up to its answer in motion."""
+        dialogue = self.config.dialogue
+        text = f"{dialogue.request_prefix}{prompt}{dialogue.request_suffix}{dialogue.motion_prefix}"
+        return text_ids(self.tokenizer, text)
 
     def describe(self) -> dict[str, str]:
         """What the model is, as names and values for people."""
@@ -283,9 +285,8 @@ class MotionGPT3(nn.Module):
             "lengths": f"{config.shortest_frames} to {config.longest_frames} frames at {self.fps:g} fps",
         }
 
-    # Generation
+    # Answers
 
-    @torch.inference_mode()
     def generate(
         self,
         prompts: Sequence[str],
@@ -297,11 +298,12 @@ class MotionGPT3(nn.Module):
         temperature: float = 1.0,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
+        verbatim: bool = False,
     ) -> list[Motion]:
         """One motion for each prompt.
 
         Args:
-            prompts: what the person does.
+            prompts: what the person does; native models take any request for it as well.
             frames: length of each motion (or of all); None lets the model choose by the text, or takes the
                 config's ``default_frames`` if it cannot.
             seeds: one per prompt, by default 0, 1, 2, …; a seed means the same motion in any batch.
@@ -311,30 +313,139 @@ class MotionGPT3(nn.Module):
             temperature: of the noise that the scheduler adds (ddpm only).
             batch_size: motions made together.
             progress: called with (motions done, all motions).
+            verbatim: say the prompts as they are, without the wording that official checkpoints know the task
+                by.
 
         Raises:
             InputError: if a prompt, length or setting cannot be used.
             ConfigError: if there is no such scheduler, or it does not step for this model.
         """
-        requests = self._requests(prompts, frames, seeds)
-        if batch_size < 1:
-            raise InputError(f"batch_size: {batch_size} motions cannot be made together")
+        requests_made = prompts if verbatim else [self.request_for("t2m", prompt) for prompt in prompts]
+        rows = paired(prompts, prompts=requests_made, lengths=frames, seeds=counted(seeds, prompts))
+        requests = [MotionRequest(*row) for row in rows]
         guidance = self.config.guidance if guidance is None else guidance
-        scheduler = self.config.scheduler if scheduler is None else scheduler
-        if steps is None and scheduler == self.config.scheduler:
-            steps = self.config.steps
-        motions: list[Motion] = []
-        for first in range(0, len(requests), batch_size):
-            part = requests[first : first + batch_size]
-            latents, lengths = self._latents(part, guidance, scheduler, steps, temperature)
-            features = self.codec.decode(latents, lengths).cpu()
-            motions.extend(
-                Motion.from_features(clip[:length], self.fps, name=request.prompt)
-                for clip, length, request in zip(features, lengths.tolist(), part)
-            )
-            if progress:
-                progress(len(motions), len(requests))
-        return motions
+        sampling = self._sampling(guidance, steps, scheduler, temperature, batch_size)
+        return make_motions(self, requests, sampling, progress)
+
+    def predict(
+        self,
+        heads: Sequence[Motion],
+        frames: Sequence[int] | int | None = None,
+        prompts: Sequence[str] | str | None = None,
+        seeds: Sequence[int] | None = None,
+        guidance: float | None = None,
+        steps: int | None = None,
+        scheduler: str | None = None,
+        temperature: float = 1.0,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Motion]:
+        """Continue motions; their own frames stay as they are.
+
+        Args:
+            heads: how the motions begin, at the model's frame rate.
+            frames: of the whole motions; None makes the given part a fifth, if the model makes as many.
+            prompts: requests, for each or for all; by default the one of the task.
+            seeds: one per motion, by default 0, 1, 2, ….
+            guidance: scale of classifier-free guidance; by default none.
+            steps: see `generate`, as for all that follow.
+            scheduler: see there.
+            temperature: see there.
+            batch_size: see there.
+            progress: see there.
+
+        Raises:
+            InputError: if a motion, length or setting cannot be used.
+        """
+        if frames is None:
+            frames = [min(round(len(head) / PREDICTION_RATIO), self.frame_range[1]) for head in heads]
+        wording = self.request_for("pred") if prompts is None else prompts
+        rows = paired(heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads)
+        sampling = self._sampling(
+            1.0 if guidance is None else guidance, steps, scheduler, temperature, batch_size
+        )
+        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+
+    def inbetween(
+        self,
+        heads: Sequence[Motion],
+        tails: Sequence[Motion],
+        frames: Sequence[int] | int,
+        prompts: Sequence[str] | str | None = None,
+        seeds: Sequence[int] | None = None,
+        guidance: float | None = None,
+        steps: int | None = None,
+        scheduler: str | None = None,
+        temperature: float = 1.0,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Motion]:
+        """Fill motions between their first and their last frames, which stay as they are.
+
+        Args:
+            heads: how the motions begin.
+            tails: how they end, each in the same world as its beginning.
+            frames: of the whole motions.
+            prompts: requests, for each or for all; by default the one of the task.
+            seeds: one per motion, by default 0, 1, 2, ….
+            guidance: scale of classifier-free guidance; by default none.
+            steps: see `generate`, as for all that follow.
+            scheduler: see there.
+            temperature: see there.
+            batch_size: see there.
+            progress: see there.
+
+        Raises:
+            InputError: if a motion, length or setting cannot be used.
+        """
+        wording = self.request_for("inbetween") if prompts is None else prompts
+        rows = paired(
+            heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads, tails=tails
+        )
+        sampling = self._sampling(
+            1.0 if guidance is None else guidance, steps, scheduler, temperature, batch_size
+        )
+        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+
+    def caption(
+        self,
+        motions: Sequence[Motion],
+        prompts: Sequence[str] | str | None = None,
+        seeds: Sequence[int] | None = None,
+        decoding: TextDecoding | None = None,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]:
+        """What each motion shows, in words.
+
+        Args:
+            motions: at the model's frame rate, see `motion.standard` for others.
+            prompts: requests, for each or for all; by default the one of the task. A motion stands at
+                ``<Motion_Placeholder>``, or at the end.
+            seeds: one per motion, by default 0, 1, 2, …; without effect if the likeliest words are taken.
+            decoding: how words are chosen; by default the config's.
+            batch_size: motions read together.
+            progress: called with (motions done, all motions).
+
+        Raises:
+            InputError: if a motion or request cannot be used.
+        """
+        wording = self.request_for("m2t") if prompts is None else prompts
+        rows = paired(motions, prompts=wording, seeds=counted(seeds, motions))
+        asked, numbers = [row[0] for row in rows], [row[1] for row in rows]
+        for prompt in dict.fromkeys(asked):
+            self.validate_prompt(prompt)
+        chosen = self.config.decoding if decoding is None else decoding
+        return caption_motions(self, motions, asked, chosen, numbers, batch_size, progress)
+
+    def request_for(self, task: str, words: str = "") -> str:
+        """What this model is told for a task, with the user's words where they belong.
+
+        Official checkpoints know a task by its wording; native ones take words as they are.
+        """
+        known = task_named(task)
+        wording = known.request if isinstance(self.placeholders, SequencePlaceholders) else known.official
+        return wording.replace(CAPTION, words)
 
     def read_text(self, prompts: Sequence[str]) -> tuple[KeyValueCache, Tensor]:
         """Let the text branch read prompts: the keys and values that motion attends to, and lengths (B,)."""
@@ -345,73 +456,22 @@ class MotionGPT3(nn.Module):
         visible_BS = torch.arange(ids_BS.shape[1], device=device) < lengths[:, None]
         return self.mot.encode_text(TokenStream.sequential(self.mot.embed_text(ids_BS), visible_BS)), lengths
 
-    def _requests(
-        self, prompts: Sequence[str], frames: Sequence[int] | int | None, seeds: Sequence[int] | None
-    ) -> list[_Request]:
-        lengths = [frames] * len(prompts) if frames is None or isinstance(frames, int) else list(frames)
-        numbers = list(range(len(prompts))) if seeds is None else list(seeds)
-        if not len(prompts) == len(lengths) == len(numbers):
-            raise InputError(
-                f"{len(prompts)} prompts, {len(lengths)} lengths and {len(numbers)} seeds do not pair up"
-            )
-        shortest, longest = self.frame_range
-        for prompt in dict.fromkeys(prompts):
-            self.validate_prompt(prompt)
-        for length in lengths:
-            if length is not None and not shortest <= length <= longest:
-                raise InputError(
-                    f"a length of {length} frames is outside of what the model makes: {shortest} to {longest}"
-                )
-        for number in numbers:
-            sample_seeds(number, 1)
-        return [_Request(*request) for request in zip(prompts, lengths, numbers)]
+    @torch.inference_mode()
+    def answer_wanted(self, requests: Sequence[str]) -> Tensor:
+        """What kind of answer requests in free form want: probabilities (B, 3), in the order of `ANSWERS`.
 
-    def _latents(
-        self, requests: list[_Request], guidance: float, scheduler: str, steps: int | None, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        """Latents (B, K, C) and lengths (B,) in frames."""
-        distinct = list(dict.fromkeys(request.prompt for request in requests))
-        cache, text_lengths = self.read_text(distinct)
-        numbers = [distinct.index(request.prompt) for request in requests]
-        rows = torch.tensor(numbers, device=text_lengths.device)
-        cache, text_lengths = cache.rows(rows), text_lengths[rows]
+        Raises:
+            ConfigError: if the model has no start token to decide with.
+        """
+        if not isinstance(self.placeholders, SequencePlaceholders):
+            raise ConfigError("this model cannot tell what a request wants: say which task is meant")
+        cache, lengths = self.read_text(requests)
+        return self.placeholders.answer_logits(self.placeholders.start(self.mot, cache, lengths)).softmax(-1)
 
-        start_hidden = self.placeholders.start(self.mot, cache, text_lengths)
-        lengths = self._lengths(requests, start_hidden).to(text_lengths.device)
-        counts = self.codec.latent_counts(lengths)
-        hidden = self.placeholders.fill(self.mot, cache, text_lengths, counts)
-        condition = self.placeholders.condition(self.head, hidden, counts)
-        null = None
-        if guidance != 1.0 and self.placeholders.null_condition is not None:
-            null = self.placeholders.condition(self.head, self.placeholders.null_hidden(counts), counts)
-        seeds = [request.seed for request in requests]
-        noise = LatentNoise(seeds, counts.tolist(), self.codec.latent_channels)
-        latents = sample_latents(
-            guided(self.head, condition, null, guidance),
-            noise.draw().to(lengths.device),
-            self.objective,
-            scheduler,
-            steps,
-            temperature,
-            noise,
-        )
-        return latents, lengths
-
-    def _lengths(self, requests: list[_Request], start_hidden: Tensor | None) -> Tensor:
-        wanted = [request.frames for request in requests]
-        if None in wanted:
-            predicted = [self.config.default_frames] * len(requests)
-            per_latent = self.codec.frames_per_latent
-            if start_hidden is not None and per_latent is not None:
-                assert isinstance(self.placeholders, SequencePlaceholders)
-                predicted = (self.placeholders.predicted_counts(start_hidden) * per_latent).tolist()
-            shortest, longest = self.frame_range
-            wanted = [min(max(p, shortest), longest) if w is None else w for w, p in zip(wanted, predicted)]
-        return torch.tensor(wanted)
-
-
-@dataclass(frozen=True)
-class _Request:
-    prompt: str
-    frames: int | None
-    seed: int
+    def _sampling(
+        self, guidance: float, steps: int | None, scheduler: str | None, temperature: float, batch_size: int
+    ) -> Sampling:
+        scheduler = self.config.scheduler if scheduler is None else scheduler
+        if steps is None and scheduler == self.config.scheduler:
+            steps = self.config.steps
+        return Sampling(guidance, scheduler, steps, temperature, batch_size)

@@ -8,8 +8,8 @@ that were saved along (``metrics.``, ``_losses.``) are passed over; any other te
 without ``lm.`` becomes a `MotionCodec`, whatever lies beside its ``vae.``. One whose ``vae.`` is a VQ-VAE,
 as in MotionGPT (version 1), becomes a `MotionTokenizer`, without the language model that may lie beside it.
 
-How the official release asks for a motion: the prompt between ``PROMPT_PREFIX`` and ``PROMPT_SUFFIX``, read
-by GPT-2's tokenizer with ``ADDED_TOKENS``; four placeholders right behind it; 100 steps of DDPM.
+How the official release asks and answers: `DialogueConfig.official`, read by GPT-2's tokenizer with
+``ADDED_TOKENS``; four placeholders for a motion; 100 steps of DDPM; text by `TextDecoding.official`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from motiongpt3.models.backbones import (
 from motiongpt3.models.checkpoint_file import read_checkpoint
 from motiongpt3.models.codec import MODEL_NAME as CODEC_NAME
 from motiongpt3.models.codec import MotionCodec, vae_to_json
+from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import config_to_json, load_strictly, read_config
 from motiongpt3.models.head import MLPHeadConfig
 from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
@@ -42,6 +43,7 @@ from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motiongpt import MODEL_NAME, MotionGPT3, MotionGPT3Config
 from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.text_backbone import load_text_backbone
+from motiongpt3.models.text_decoding import TextDecoding
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, FRAMES_PER_SECOND, Statistics
 from motiongpt3.sampling import EpsilonDiffusion
@@ -71,9 +73,6 @@ UNSUPPORTED = {
 # The official language side sees latents times this number, which is measured on HumanML3D.
 LATENT_FACTOR = 0.8457
 
-PROMPT_PREFIX = "Generate motion: "
-# With the doubled separator that official checkpoints are evaluated with.
-PROMPT_SUFFIX = " \n \n <start_of_motion>"
 ADDED_TOKENS = (
     "<start_of_motion>",
     "<end_of_motion>",
@@ -258,8 +257,8 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
     return MotionGPT3Config(
         text_backbone="",
         text_fingerprint="",
-        prompt_prefix=PROMPT_PREFIX,
-        prompt_suffix=PROMPT_SUFFIX,
+        stage="",
+        dialogue=DialogueConfig.official(),
         longest_prompt=LONGEST_PROMPT,
         frames_per_second=FRAMES_PER_SECOND,
         shortest_frames=SHORTEST_FRAMES,
@@ -268,6 +267,7 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
         guidance=GUIDANCE if guided else 1.0,
         scheduler="ddpm",
         steps=STEPS,
+        decoding=TextDecoding.official(),
         objective={"kind": EpsilonDiffusion.kind, **config_to_json(EpsilonDiffusion())},
         text=text,
         motion=motion,

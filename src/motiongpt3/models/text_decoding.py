@@ -1,8 +1,8 @@
 """Writing text: what the text branch goes on to say, token by token, behind all that a cache holds.
 
 Text and motion are alike here, as long as the cache holds their keys: a new token attends to earlier motion
-at the layers where motion is attached. This module knows no tokenizer, prompts or tasks; a caller reads
-those into a cache, and gives the logits that follow.
+at the layers where motion is attached. This module knows no prompts or tasks; a caller reads those into a
+cache, and gives the logits that follow.
 
 Shapes: B rows, S text tokens, D width of the text branch, V vocabulary.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from transformers import (
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.attention import Timeline
 from motiongpt3.models.cache import KeyValueCache, StreamCache
+from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, TokenStream
 
 if TYPE_CHECKING:
@@ -104,6 +105,44 @@ def next_token_logits(mot: MixtureOfTransformers, text_hidden: Tensor, visible: 
     columns = torch.arange(visible.shape[1], device=visible.device)
     last_B = (columns * visible).amax(dim=1)
     return mot.text_logits(text_hidden[torch.arange(len(last_B), device=last_B.device), last_B])
+
+
+class Reading(NamedTuple):
+    """What `decode_text` goes on from: a cache, the positions (B,) that follow, the logits (B, V) there."""
+
+    cache: KeyValueCache
+    next_positions: Tensor
+    next_logits: Tensor
+
+
+@torch.inference_mode()
+def read_parts(
+    mot: MixtureOfTransformers,
+    rows: Sequence[Sequence[TextPart | MotionPart]],
+    cache: KeyValueCache | None = None,
+    starts: Sequence[int] | None = None,
+) -> Reading:
+    """Let the backbone read rows of text and motion, each of which ends with text.
+
+    Args:
+        mot: the backbone.
+        rows: of parts in time order.
+        cache: of what comes before them, which is extended; none by default.
+        starts: position of each row's first token; 0 by default.
+
+    Raises:
+        InputError: if a row does not end with text, or reaches beyond the positions of the text branch.
+    """
+    for row in rows:
+        written = [part for part in row if len(part.ids if isinstance(part, TextPart) else part.embeddings)]
+        if not written or isinstance(written[-1], MotionPart):
+            raise InputError("text can only follow text: end every row with some")
+    cache = KeyValueCache() if cache is None else cache
+    text, motion, next_positions = interleave(mot, rows, starts)
+    assert text is not None
+    hidden = mot(text, motion, cache).text_hidden
+    assert hidden is not None
+    return Reading(cache, next_positions, next_token_logits(mot, hidden, text.visible))
 
 
 @torch.inference_mode()

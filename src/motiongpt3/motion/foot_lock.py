@@ -32,6 +32,7 @@ ANKLE_HEIGHT, TOE_HEIGHT = 0.14, 0.06
 
 _SHORTEST_SWING = 0.15  # seconds; a foot that leaves the ground for less has only trembled
 _STEP_SECONDS = 0.4
+_LANDING_SECONDS = 0.25
 _LIFT_SHARE, _HIGHEST_LIFT = 0.4, 0.06
 _DEAD_ZONE = 1e-4  # metres; corrections below it are rounding, and straight legs would amplify them
 
@@ -116,7 +117,15 @@ def plan_foot(
         lasting = step[1] - step[0]
         return FootPlan(_moments(knots, times), (step[0], last - step[1]), (lasting, lasting), step)
 
-    knots = [_Knot(begin, end, (begin + end) / 2) for begin, end in stances]
+    first, final = first and given[0], final and closed and given[-1]
+    landing = min(_LANDING_SECONDS * fps, last / 2)
+    knots = []
+    for index, (begin, end) in enumerate(stances):
+        # A foot that is in the air at the edge needs time to land, however early it was generated to stand.
+        begin = begin if index == 0 and first else min(max(begin, landing), end)
+        if closed and not (index == len(stances) - 1 and final):
+            end = max(min(end, last - landing), begin)
+        knots.append(_Knot(begin, end, (begin + end) / 2))
     if first:
         knots[0] = replace(knots[0], moment=0.0)
     else:
@@ -125,9 +134,9 @@ def plan_foot(
         knots[-1] = replace(knots[-1], moment=last)
     elif knots[-1].end < last:
         knots.append(_Knot(last, last, last, slope=1.0))
-    held = [stances[0][1] if first and given[0] else 0.0]
+    held = [stances[0][1] if first else 0.0]
     if closed:
-        held.append(last - stances[-1][0] if final and given[1] else 0.0)
+        held.append(last - stances[-1][0] if final else 0.0)
     free = tuple((last - time) if closed else float("inf") for time in held)
     return FootPlan(_moments(knots, times), tuple(held), free)
 

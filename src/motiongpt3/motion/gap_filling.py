@@ -81,6 +81,7 @@ class _Edge:
         beyond: place of the frame outside it.
         given: (2, 22, 3) given joints beyond and here.
         moves: whether there was a given frame beyond.
+        fresh: whether the generated motion was extrapolated to these frames.
         elapsed: (T,) frames from the edge inwards.
     """
 
@@ -88,6 +89,7 @@ class _Edge:
     beyond: int
     given: Tensor
     moves: bool
+    fresh: bool
     elapsed: Tensor
 
     def mismatch(self, values: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,12 +186,14 @@ def fill_gap(
     frames = len(source) - 2 * CONTEXT
     last = frames if after is None else frames + 1
     times = torch.arange(-1.0, last + (1 if after is None else 2), dtype=source.dtype)
-    edges = [_Edge(1, 0, _two_frames(before.flip(0)), len(before) > 1, times)]
+    edges = [_Edge(1, 0, _two_frames(before.flip(0)), len(before) > 1, known[0] < 2, times)]
     turn = 0.0
     if after is not None:
         matched = min(max(known[1], 1), len(after), CONTEXT)
         turn = _yaw_onto(source[CONTEXT + frames :][:matched], after[:matched])
-        edges.append(_Edge(last + 1, last + 2, _two_frames(after), len(after) > 1, last - times))
+        edges.append(
+            _Edge(last + 1, last + 2, _two_frames(after), len(after) > 1, known[1] < 2, last - times)
+        )
     gap = _Gap(
         motion=source[CONTEXT - 2 :][: len(times)],
         times=times,
@@ -222,14 +226,18 @@ def _yaw_onto(source: Tensor, target: Tensor) -> float:
 
 
 def _path(gap: _Gap, turn: float) -> _Placement:
-    """Bend the path of the body so that its root leaves and arrives where and as fast as the given one.
+    """Bend the path of the body so that its root leaves and arrives where the given one does.
+
+    A fresh clip also takes over the given velocity, and keeps the way that this makes. If the given frames
+    were reconstructed, a difference in velocity at their edge is mostly noise, and is left to the pose.
 
     Args:
         turn: radians by which the heading at the end of the gap is off.
     """
     share = _share_of_path(gap)
     rates = [
-        _wrapped(_yaw_mismatch(gap, edge, 1) - _yaw_mismatch(gap, edge, 0)) * edge.moves for edge in gap.edges
+        _wrapped(_yaw_mismatch(gap, edge, 1) - _yaw_mismatch(gap, edge, 0)) * (edge.moves and edge.fresh)
+        for edge in gap.edges
     ]
     spans = [gap.span(BLEND_SECONDS) for _ in gap.edges]
     yaw = _spread(gap, gap.motion.new_tensor(rates)[:, None], spans, gap.motion.new_tensor([turn]), share)[
@@ -241,7 +249,9 @@ def _path(gap: _Gap, turn: float) -> _Placement:
     path = torch.cat([torch.zeros_like(root[:1]), steps.cumsum(0)])
     path = path + (gap.edges[0].given[1, 0] * root.new_tensor(_GROUND_PLANE) - path[1])
     found = [edge.mismatch(path, edge.given[:, 0] * root.new_tensor(_GROUND_PLANE)) for edge in gap.edges]
-    velocities = torch.stack([velocity for _, velocity in found])
+    velocities = torch.stack(
+        [velocity * edge.fresh for edge, (_, velocity) in zip(gap.edges, found, strict=True)]
+    )
     speeds = torch.linalg.vector_norm(velocities, dim=-1) * gap.fps
     spans = [gap.span(max(BLEND_SECONDS, float(speed) / BRAKING)) for speed in speeds]
     path = path + _spread(gap, velocities, spans, found[-1][0], share)

@@ -32,9 +32,9 @@ from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motion_tokens import MotionTokenGPT
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.training.caption_memory import CaptionMemory
+from motiongpt3.training.lessons import balanced_rates
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 from motiongpt3.training.runs import fit
-from motiongpt3.training.text_to_motion import balanced_rates
 
 
 def train_motion_tokens(

@@ -213,10 +213,12 @@ def fulfil(
     fps: float = 20.0,
     quote: bool = False,
     whole_seconds: bool = False,
+    punctuate: bool = True,
 ) -> str:
     """Fill the caption and the length into a wording; the motion markers stay.
 
-    Placeholder-like text inside the caption stays as it is.
+    Placeholder-like text inside the caption stays as it is. The defaults are for our own models; the official
+    release's own filling is ``whole_seconds=True, punctuate=False`` with ``quote`` drawn at random.
 
     Args:
         wording: one of a template's inputs or outputs.
@@ -226,6 +228,8 @@ def fulfil(
         quote: put the caption in double quotes unless it has one, as official training does half the time.
         whole_seconds: round seconds down as the official release does, at 20 frames a second whatever
             ``fps`` is ("4.0" for 99 frames).
+        punctuate: fit the caption's full stop to its place: none inside a sentence, one where a new sentence
+            follows, and as it is at the end of the wording or in quotes that ``quote`` adds.
 
     Raises:
         InputError: if the wording needs what is not given, or ``frames`` or ``fps`` is not positive.
@@ -235,8 +239,6 @@ def fulfil(
     if not 0 < fps < math.inf:
         raise InputError(f"frames per second must be a positive number, not {fps}")
     values: dict[str, str] = {}
-    if caption is not None:
-        values[CAPTION] = f'"{caption}"' if quote and '"' not in caption else caption
     if frames is not None:
         values[FRAMES] = str(frames)
         values[SECONDS] = f"{frames // _OFFICIAL_FPS if whole_seconds else frames / fps:.1f}"
@@ -245,6 +247,10 @@ def fulfil(
         name = match.group()
         if name in MOTION_MARKERS:
             return name
+        if name == CAPTION and caption is not None:
+            if quote:
+                return caption if '"' in caption else f'"{caption}"'
+            return _fit_full_stop(caption, wording[match.end() :]) if punctuate else caption
         if name not in values:
             raise InputError(
                 f"{wording!r} needs a {'caption' if name == CAPTION else 'length'}, and none is given"
@@ -252,3 +258,15 @@ def fulfil(
         return values[name]
 
     return _PLACEHOLDER.sub(replacement, wording)
+
+
+_NEW_SENTENCE = re.compile(r"\s+(?:[A-Z]|<Motion_)")
+
+
+def _fit_full_stop(caption: str, rest: str) -> str:
+    if not rest.strip():
+        return caption
+    bare = caption.rstrip(". ")
+    if _NEW_SENTENCE.match(rest) and not bare.endswith(("!", "?")):
+        return f"{bare}."
+    return bare
