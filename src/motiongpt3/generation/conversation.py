@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from motiongpt3.errors import InputError
-from motiongpt3.generation.captions import spoken, with_marker
+from motiongpt3.generation.captions import check_length, spoken, with_marker
 from motiongpt3.generation.requests import Parts, encode_motions, lay_out
 from motiongpt3.generation.transcript import Transcript
 from motiongpt3.models.dialogue import text_ids
@@ -136,6 +136,8 @@ class Conversation:
         if (motion is None) != (known.motion == "none"):
             needed = "needs a motion" if motion is None else "takes no motion"
             raise InputError(f"task {task} ({known.title}) {needed}")
+        if motion is not None and task == "m2t":
+            check_length(self.model, motion)
         parts = self._parts(text, motion)
 
         written: list[int] | None = None
