@@ -11,6 +11,7 @@ from transformers import GPT2TokenizerFast, LlamaConfig, LlamaForCausalLM
 
 from motiongpt3.models.codec import MotionCodec, build_vae
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
+from motiongpt3.models.motion_tokens import MotionTokenGPT
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
@@ -191,6 +192,41 @@ def model(backbone: Path, seed: int = 0, **changes: Any) -> MotionGPT3:
     torch.manual_seed(seed)
     made = MotionGPT3.assemble(description(backbone, **changes), codec(seed=seed))
     randomise(made, seed)
+    return made.eval()
+
+
+def token_description(backbone: Path, **changes: Any) -> dict[str, Any]:
+    """What `MotionTokenGPT.assemble` takes: a model over `motion_tokenizer`, as small as `description`'s."""
+    values: dict[str, Any] = {
+        "text_backbone": str(backbone),
+        "dialogue": {
+            "request_prefix": f"{START_OF_TURN}say: ",
+            "request_suffix": "\n",
+            "text_prefix": "it is ",
+            "text_end": END_OF_TEXT,
+            "motion_prefix": "",
+            "motion_suffix": "",
+            "given_prefix": "(",
+            "given_suffix": ")",
+        },
+        "longest_prompt": 64,
+        "frames_per_second": 20.0,
+        "shortest_frames": 8,
+        "longest_frames": 80,
+        "temperature": 1.0,
+        "top_k": 0,
+        "decoding": {"max_new_tokens": 12},
+        "motion": {"width": 12, "mlp_width": 16, "layers": [0, 2], "dropout": 0.0},
+    }
+    return values | changes
+
+
+def token_model(backbone: Path, seed: int = 0, **changes: Any) -> MotionTokenGPT:
+    """A model over motion tokens in evaluation mode whose every part has a say."""
+    torch.manual_seed(seed)
+    made = MotionTokenGPT.assemble(token_description(backbone, **changes), motion_tokenizer(seed))
+    for part in (made.mot.motion, made.head):
+        randomise(part, seed)
     return made.eval()
 
 

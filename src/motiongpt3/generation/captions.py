@@ -16,6 +16,7 @@ from motiongpt3.sampling import sample_seeds
 from motiongpt3.tasks import MOTION, MOTION_MARKERS
 
 if TYPE_CHECKING:
+    from motiongpt3.models.bimodal_folder import Bimodal
     from motiongpt3.models.motiongpt import MotionGPT3
 
 
@@ -90,7 +91,7 @@ def with_marker(request: str) -> str:
     return request if any(marker in request for marker in MOTION_MARKERS) else f"{request.rstrip()} {MOTION}"
 
 
-def spoken(model: MotionGPT3, ids: Sequence[int]) -> str:
+def spoken(model: Bimodal, ids: Sequence[int]) -> str:
     """Tokens as one line of text, without special tokens."""
     text = str(model.tokenizer.decode(list(ids), skip_special_tokens=True))
     return " ".join(text.split())

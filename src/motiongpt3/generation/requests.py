@@ -21,6 +21,7 @@ from motiongpt3.motion.completion import stretch_features
 from motiongpt3.motion.motion import Motion
 
 if TYPE_CHECKING:
+    from motiongpt3.models.motion_tokens import MotionTokenGPT
     from motiongpt3.models.motiongpt import MotionGPT3
 
 Parts = list[TextPart | MotionPart]
@@ -49,7 +50,7 @@ def encode_motions(model: MotionGPT3, motions: Sequence[Motion]) -> list[Tensor]
     return [mean[:count] for mean, count in zip(means, model.codec.latent_counts(lengths).tolist())]
 
 
-def check_rate(model: MotionGPT3, motion: Motion) -> None:
+def check_rate(model: MotionGPT3 | MotionTokenGPT, motion: Motion) -> None:
     """Refuse a motion of another frame rate than the model's."""
     if motion.fps != model.fps:
         raise InputError(

@@ -22,6 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from motiongpt3.errors import CheckpointError, ConfigError, InputError
+from motiongpt3.generation.captions import spoken, with_marker
+from motiongpt3.generation.motions import counted, paired
+from motiongpt3.generation.requests import check_rate, frame_features
 from motiongpt3.models.backbones import load_text_weights, text_config_from
 from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
 from motiongpt3.models.cache import KeyValueCache
@@ -38,11 +41,11 @@ from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, MotionBranchConfig, TextBranchConfig, TokenStream
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.text_backbone import load_text_backbone
-from motiongpt3.models.text_decoding import TextDecoding, TokenChoice, decode_text, next_token_logits
+from motiongpt3.models.text_decoding import TextDecoding, TokenChoice, decode_text, read_parts
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
-from motiongpt3.motion.features import joints_to_features
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
+from motiongpt3.tasks import task_named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -295,10 +298,9 @@ class MotionTokenGPT(nn.Module):
         Raises:
             InputError: if a prompt, length or setting cannot be used.
         """
-        lengths = [frames] * len(prompts) if frames is None or isinstance(frames, int) else list(frames)
-        numbers = self._seeds(seeds, prompts, batch_size)
-        if len(lengths) != len(prompts):
-            raise InputError(f"{len(prompts)} prompts and {len(lengths)} lengths do not pair up")
+        rows = paired(prompts, prompts=prompts, lengths=frames, seeds=counted(seeds, prompts))
+        lengths, numbers = [row[1] for row in rows], [row[2] for row in rows]
+        _check_batch(numbers, batch_size)
         shortest, longest = self.frame_range
         for prompt in dict.fromkeys(prompts):
             self.validate_prompt(prompt)
@@ -317,8 +319,8 @@ class MotionTokenGPT(nn.Module):
             # The last code may be for more frames than are wanted.
             limits = [(shortest, longest) if length is None else (length, length) for length in lengths[part]]
             counts = [(self._code_limit(low), self._code_limit(high)) for low, high in limits]
-            rows = self._write_codes(prompts[part], counts, numbers[part], decoding)
-            for prompt, (_, high), clip in zip(prompts[part], limits, self._decode(rows)):
+            codes = self._write_codes(prompts[part], counts, numbers[part], decoding)
+            for prompt, (_, high), clip in zip(prompts[part], limits, self._decode(codes)):
                 motions.append(Motion.from_features(clip[:high], self.fps, name=prompt))
             if progress:
                 progress(len(motions), len(prompts))
@@ -395,7 +397,7 @@ class MotionTokenGPT(nn.Module):
     def caption(
         self,
         motions: Sequence[Motion],
-        prompts: Sequence[str] | str = GIVEN_MARKER,
+        prompts: Sequence[str] | str | None = None,
         seeds: Sequence[int] | None = None,
         decoding: TextDecoding | None = None,
         batch_size: int = 32,
@@ -405,7 +407,8 @@ class MotionTokenGPT(nn.Module):
 
         Args:
             motions: at the model's frame rate.
-            prompts: requests, for each or for all; motions stand at ``<Motion_Placeholder>``, or at the end.
+            prompts: requests, for each or for all; by default the one of the task. A motion stands at
+                ``<Motion_Placeholder>``, or at the end.
             seeds: one per motion, by default 0, 1, 2, …; without effect if the likeliest words are taken.
             decoding: how words are chosen; by default the config's.
             batch_size: motions read together.
@@ -414,10 +417,12 @@ class MotionTokenGPT(nn.Module):
         Raises:
             InputError: if a motion or request cannot be used.
         """
-        requests = [prompts] * len(motions) if isinstance(prompts, str) else list(prompts)
-        numbers = self._seeds(seeds, motions, batch_size)
-        if len(requests) != len(motions):
-            raise InputError(f"{len(motions)} motions and {len(requests)} prompts do not pair up")
+        wording = task_named("m2t").request if prompts is None else prompts
+        asked = paired(motions, prompts=wording, seeds=counted(seeds, motions))
+        requests, numbers = [row[0] for row in asked], [row[1] for row in asked]
+        _check_batch(numbers, batch_size)
+        for request in dict.fromkeys(requests):
+            self.validate_prompt(with_marker(request))
         decoding = self.config.decoding if decoding is None else decoding
         banned = token_ids(self.tokenizer, decoding.banned_tokens)
         stop = [self.config.dialogue.text_end_id(self.tokenizer)]
@@ -426,17 +431,18 @@ class MotionTokenGPT(nn.Module):
             part = slice(first, first + batch_size)
             codes = self.encode(motions[part])
             rows = [self.caption_request(one, request) for one, request in zip(codes, requests[part])]
-            text, motion, lengths = interleave(self.mot, rows)
-            assert text is not None
-            cache = KeyValueCache()
-            hidden = self.mot(text=text, motion=motion, cache=cache).text_hidden
-            logits = next_token_logits(self.mot, hidden, text.visible)
+            read = read_parts(self.mot, rows)
             written = decode_text(
-                self.mot, cache, lengths, logits, stop, decoding, numbers[part], banned_ids=banned
+                self.mot,
+                read.cache,
+                read.next_positions,
+                read.next_logits,
+                stop,
+                decoding,
+                numbers[part],
+                banned_ids=banned,
             )
-            captions += [
-                " ".join(str(self.tokenizer.decode(ids, skip_special_tokens=True)).split()) for ids in written
-            ]
+            captions += [spoken(self, ids) for ids in written]
             if progress:
                 progress(len(captions), len(motions))
         return captions
@@ -451,18 +457,14 @@ class MotionTokenGPT(nn.Module):
         features = []
         for motion in motions:
             name = motion.source or motion.name
-            if motion.fps != self.fps:
-                raise InputError(
-                    f"{name}: {motion.fps:g} frames a second; the model works at {self.fps:g}: "
-                    "resample it first"
-                )
+            check_rate(self, motion)
             longest = self.config.longest_frames
             if len(motion) > longest:
                 raise InputError(
                     f"{name}: {len(motion)} frames; the model reads up to {longest} at once: "
                     "cut it into shorter clips"
                 )
-            features.append(_features(motion))
+            features.append(frame_features(motion))
         lengths = torch.tensor([len(one) for one in features], device=device)
         padded = nn.utils.rnn.pad_sequence(features, batch_first=True).to(device)
         codes = self.motion_tokenizer.encode(padded, lengths)
@@ -474,11 +476,9 @@ class MotionTokenGPT(nn.Module):
         Raises:
             InputError: if the prompt has places for more than one motion.
         """
-        if GIVEN_MARKER not in prompt:
-            prompt = f"{prompt.rstrip()} {GIVEN_MARKER}".lstrip()
         dialogue = self.config.dialogue
         opened = dataclasses.replace(dialogue, request_suffix=dialogue.request_suffix + dialogue.text_prefix)
-        parts = request_parts(self.tokenizer, opened, prompt)
+        parts = request_parts(self.tokenizer, opened, with_marker(prompt))
         if sum(isinstance(part, MotionMark) for part in parts) != 1:
             raise InputError(f"a request for a caption has one place for a motion, {GIVEN_MARKER}")
         given = MotionPart(self.mot.embed_motion(self.with_ends(codes)))
@@ -492,19 +492,9 @@ class MotionTokenGPT(nn.Module):
         start, end = codes.new_tensor([self.start_token]), codes.new_tensor([self.end_token])
         return torch.cat([start, codes, end])
 
-    def _seeds(self, seeds: Sequence[int] | None, rows: Sequence[Any], batch_size: int) -> list[int]:
-        if batch_size < 1:
-            raise InputError(f"batch_size: {batch_size} cannot be worked on together")
-        numbers = list(range(len(rows))) if seeds is None else list(seeds)
-        if len(numbers) != len(rows):
-            raise InputError(f"{len(rows)} requests and {len(numbers)} seeds do not pair up")
-        for number in numbers:
-            sample_seeds(number, 1)
-        return numbers
 
-
-def _features(motion: Motion) -> Tensor:
-    """Features (T, 263) of a motion: its own, or those of its joints (then T is one frame less)."""
-    if motion.features is not None:
-        return motion.features
-    return joints_to_features(motion.joints.double(), continuous_heading=True).float()
+def _check_batch(seeds: Sequence[int], batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size} cannot be worked on together")
+    for seed in seeds:
+        sample_seeds(seed, 1)
