@@ -188,8 +188,7 @@ def test_mini_motion_tokens_fit_together(called: dict[str, Any]) -> None:
     train(CONFIGS / "mini" / "vq.yaml", places)
     sizes = called["vq_vae"]
     train(CONFIGS / "mini" / "motion_tokens.yaml", [*places, "--motion_tokenizer", "c"])
-    with torch.device("meta"):
-        tokenizer = MotionTokenizer(VQVAE(sizes))
+    tokenizer = MotionTokenizer(VQVAE(sizes))
     motion = {"vocabulary_size": sizes.code_count + 2, "attention": "causal", **called["model"]["motion"]}
     values = {
         **called["model"],

@@ -58,7 +58,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_overfits_a_tiny_dataset(data: Path, tmp_path: Path, losses: list[float]) -> None:
     tokenizer = train(data, tmp_path, 40, window=None, least_use=0.2)
-    assert sum(losses[-4:]) < 0.75 * sum(losses[:4])
+    assert sum(losses[-4:]) < 0.85 * sum(losses[:4])
     assert torch.equal(tokenizer.feature_mean, torch.as_tensor(HumanML3DDataset(data).statistics.mean))
     rows = list(csv.DictReader((tmp_path / "logs" / "metrics.csv").open()))
     last = [row for row in rows if row["val/perplexity"]][-1]
