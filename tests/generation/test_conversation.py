@@ -7,9 +7,9 @@ import torch
 
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.generation.conversation import MOTION_MADE, Conversation
-from motiongpt3.generation.requests import Parts, encode_motions, lay_out
+from motiongpt3.generation.requests import encode_motions, lay_out
 from motiongpt3.models.dialogue import text_ids
-from motiongpt3.models.interleaving import MotionPart, TextPart
+from motiongpt3.models.interleaving import TextPart
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import ANSWERS
 from motiongpt3.models.text_decoding import TextDecoding, decode_text, read_parts
@@ -121,45 +121,24 @@ def test_text_is_that_of_the_language_model(model: MotionGPT3) -> None:
     assert second.text == model.tokenizer.decode(again, skip_special_tokens=True).strip()
 
 
-@torch.no_grad()
-def test_the_conversation_is_read_once_and_as_a_whole(
-    model: MotionGPT3, clip: Motion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Text, two motions that are given, one that is made: what follows is as if all were read at once."""
+def test_of_motions_their_words_are_remembered(model: MotionGPT3, clip: Motion) -> None:
+    """Text behind a caption and a motion that was made is text behind words alone."""
     conversation = Conversation(model, DECODING)
-    end = model.config.dialogue.text_end_id(model.tokenizer)
-    words = text_ids(model.tokenizer, MOTION_MADE)
-    (latents,) = encode_motions(model, [clip])
-    read: list[int] = []
-    parts: Parts = []
-
-    def counted(mot, rows, cache=None, starts=None):
-        read.append(sum(len(getattr(part, "ids", getattr(part, "embeddings", ""))) for part in rows[0]))
-        return read_parts(mot, rows, cache, starts)
-
-    def remember(request: str, motions: list[torch.Tensor], answer: list[int]) -> None:
-        blocks = iter([1 + sum(isinstance(part, MotionPart) for part in parts)])
-        for part in lay_out(model, request, motions, "text"):
-            parts.append(MotionPart(part.embeddings, next(blocks)) if isinstance(part, MotionPart) else part)
-        parts.append(TextPart(torch.tensor([*answer, end])))
-
-    monkeypatch.setattr("motiongpt3.generation.transcript.read_parts", counted)
-    hello = lay_out(model, "hello", [], "text")
-    (said,) = decode_text(model.mot, *read_parts(model.mot, [hello]), [end], DECODING, [0])
-    conversation.reply("hello", task="t2t")
-    remember("hello", [], said)
-    conversation.reply("go on", clip, task="pred", frames=40)
-    remember("go on <Motion_Placeholder>", [latents], words)
-    conversation.reply("fill", clip, task="inbetween")
-    remember("fill <Motion_Placeholder>", [latents], words)
-    assert len(read) == 1
-
-    request = lay_out(model, "and now?", [], "text")
-    reading = read_parts(model.mot, [[*parts, *request]])
-    (expected,) = decode_text(model.mot, *reading, [end], DECODING, [0])
-    last = conversation.reply("and now?", task="t2t")
-    assert last.text == model.tokenizer.decode(expected, skip_special_tokens=True).strip()
-    assert sum(read) + len(said) == int(reading.next_positions)
+    conversation.reply("what is it?", clip, task="m2t")
+    conversation.reply("jump", task="t2m", frames=24)
+    dialogue, tokenizer = model.config.dialogue, model.tokenizer
+    parts = lay_out(model, "what is it? <Motion_Placeholder>", encode_motions(model, [clip]), "text")
+    end = dialogue.text_end_id(tokenizer)
+    (caption,) = decode_text(model.mot, *read_parts(model.mot, [parts]), [end], model.config.decoding, [0])
+    asked = [
+        text_ids(tokenizer, f"{tiny.START_OF_TURN}say: {text}\n> ") for text in ("what is it?", "jump", "so?")
+    ]
+    ids = [*asked[0], *caption, end, *asked[1], *text_ids(tokenizer, MOTION_MADE), end, *asked[2]]
+    (expected,) = decode_text(
+        model.mot, *read_parts(model.mot, [[TextPart(torch.tensor(ids))]]), [end], DECODING, [0]
+    )
+    text = conversation.reply("so?", task="t2t").text
+    assert text == tokenizer.decode(expected, skip_special_tokens=True).strip()
 
 
 def test_earlier_turns_are_heard(model: MotionGPT3) -> None:

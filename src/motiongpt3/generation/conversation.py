@@ -2,7 +2,8 @@
 
 What kind of answer is wanted, the model says itself (`MotionGPT3.answer_wanted`), unless a task is named.
 Text is written behind the whole conversation, which is read once and kept in a cache. Motions are made, and
-put into words, from the last request alone, as in training; the conversation remembers what was said of them.
+put into words, from the last request alone, as in training; of them the conversation remembers what was said.
+So text stays that of the language model: behind a motion, a model that has learnt captions writes captions.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import torch
 
 from motiongpt3.errors import InputError
 from motiongpt3.generation.captions import check_length, spoken, with_marker
-from motiongpt3.generation.requests import Parts, encode_motions, lay_out
+from motiongpt3.generation.requests import encode_motions, lay_out
 from motiongpt3.generation.transcript import Transcript
 from motiongpt3.models.dialogue import text_ids
-from motiongpt3.models.interleaving import TextPart
 from motiongpt3.models.placeholders import ANSWERS
 from motiongpt3.models.text_decoding import Reading, TextDecoding, decode_text, read_parts
 from motiongpt3.motion.completion import inbetween_ends, prediction_head
@@ -138,24 +138,22 @@ class Conversation:
             raise InputError(f"task {task} ({known.title}) {needed}")
         if motion is not None and task == "m2t":
             check_length(self.model, motion)
-        parts = self._parts(text, motion)
-
-        written: list[int] | None = None
-        reading = None
-        if motion is not None and with_text:
-            reading = read_parts(self.model.mot, [parts])
-            written = self._write(reading, self.model.config.decoding, seed, on_text)
-            words, reading = spoken(self.model, written), None
+        latents = [] if motion is None else encode_motions(self.model, [motion])
+        ids = self._ids(request)
+        written = text_ids(self.model.tokenizer, MOTION_MADE)
+        words, reading = "", None
+        if with_text and latents:
+            parts = lay_out(self.model, with_marker(text), latents, "text")
+            alone = read_parts(self.model.mot, [parts])
+            written = self._write(alone, self.model.config.decoding, seed, on_text)
+            words = spoken(self.model, written)
         elif with_text:
-            reading = self._transcript.read(parts, self.decoding.max_new_tokens)
+            reading = self._transcript.read(ids, self.decoding.max_new_tokens)
             written = self._write(reading, self.decoding, seed, on_text)
             words = str(self.model.tokenizer.decode(written, skip_special_tokens=True)).strip()
-        else:
-            words = ""
         made = self._make(task, request, motion, frames, seed) if known.answer == "motion" else None
         reply = Reply(words, made, task)
-        ids = text_ids(self.model.tokenizer, MOTION_MADE) if written is None else written
-        self._transcript.add(parts, self._text(ids), self._closing(), reading)
+        self._transcript.add(ids, written, self._closing(), reading)
         self.turns.append(Turn(request, motion, reply))
         return reply
 
@@ -178,20 +176,17 @@ class Conversation:
             (made,) = self.model.generate([request], frames, seeds=[seed])
         return made
 
-    def _parts(self, text: str, motion: Motion | None) -> Parts:
-        """The request up to the text of its answer."""
-        if motion is None:
-            return lay_out(self.model, without_markers(text), [], "text")
-        return lay_out(self.model, with_marker(text), encode_motions(self.model, [motion]), "text")
+    def _ids(self, request: str) -> list[int]:
+        """A request up to the text of its answer."""
+        dialogue = self.model.config.dialogue
+        said = f"{dialogue.request_prefix}{request}{dialogue.request_suffix}{dialogue.text_prefix}"
+        return text_ids(self.model.tokenizer, said)
 
-    def _closing(self) -> TextPart:
+    def _closing(self) -> list[int]:
         """What stands between an answer in text and the next request."""
         dialogue = self.model.config.dialogue
         behind = dialogue.request_suffix.partition(dialogue.text_end)[2]
-        return self._text(text_ids(self.model.tokenizer, f"{dialogue.text_end}{behind}"))
-
-    def _text(self, ids: list[int]) -> TextPart:
-        return TextPart(torch.tensor(ids, dtype=torch.long, device=self.model.codec.feature_mean.device))
+        return text_ids(self.model.tokenizer, f"{dialogue.text_end}{behind}")
 
     def _write(
         self, reading: Reading, decoding: TextDecoding, seed: int, on_text: Listener | None
