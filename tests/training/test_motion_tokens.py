@@ -158,6 +158,25 @@ def test_clips_are_drawn_with_their_own_texts() -> None:
     assert items[0][1:] == items[0][1:]
 
 
+def test_captions_can_be_learnt_by_heart(places: dict[str, Path], tmp_path: Path) -> None:
+    module, _, batch = lesson(places, tmp_path)
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=0.02)
+    losses = []
+    for _ in range(60):
+        loss = module.caption_loss(batch)
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_frozen_parts_go_to_the_device_too(places: dict[str, Path], tmp_path: Path) -> None:
+    module, model, _ = lesson(places, tmp_path)
+    module.to("meta").on_fit_start()
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
 def test_some_captions_of_each_clip() -> None:
     clips = [CodedClip(torch.zeros(1), tuple("abcdef"), None), CodedClip(torch.zeros(1), ("g",), None)]
     two = some_captions(clips, 2, seed=0)

@@ -347,7 +347,8 @@ class MotionGPT3(nn.Module):
 
         Args:
             heads: how the motions begin, at the model's frame rate.
-            frames: of the whole motions; None makes the given part a fifth, if the model makes as many.
+            frames: of the whole motions; None makes the given part a fifth, as far as the model
+                makes such lengths.
             prompts: requests, for each or for all; by default the one of the task.
             seeds: one per motion, by default 0, 1, 2, ….
             guidance: scale of classifier-free guidance; by default none.
@@ -363,7 +364,8 @@ class MotionGPT3(nn.Module):
             InputError: if a motion, length or setting cannot be used.
         """
         if frames is None:
-            frames = [min(round(len(head) / PREDICTION_RATIO), self.frame_range[1]) for head in heads]
+            shortest, longest = self.frame_range
+            frames = [min(max(round(len(head) / PREDICTION_RATIO), shortest), longest) for head in heads]
         wording = self.request_for("pred") if prompts is None else prompts
         rows = paired(heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads)
         sampling = self._sampling(

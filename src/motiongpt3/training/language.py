@@ -47,17 +47,20 @@ class LiveTexts:
         self, ids: Sequence[Sequence[int]], mot: MixtureOfTransformers, layers: tuple[int, ...]
     ) -> None:
         self._ids = ids
-        self._read = lambda stream: mot.encode_text(stream, layers)
-        self._embed = lambda ids_BS: mot.embed_text(ids_BS)
+        self._layers = layers
+        # On a function, which copies of the training module share.
+        self._mot = lambda: mot
 
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of the texts ``indices``, with gradients, and their lengths (B,) in tokens."""
-        rows = [torch.tensor(list(self._ids[index])) for index in indices]
-        lengths = torch.tensor([len(row) for row in rows])
+        mot = self._mot()
+        device = mot.text.token_embedding.weight.device
+        rows = [torch.tensor(list(self._ids[index]), device=device) for index in indices]
+        lengths = torch.tensor([len(row) for row in rows], device=device)
         ids_BS = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return self._read(
-            TokenStream.sequential(self._embed(ids_BS), visible_frames(lengths, ids_BS.shape[1]))
-        ), lengths
+        visible_BS = visible_frames(lengths, ids_BS.shape[1])
+        stream = TokenStream.sequential(mot.embed_text(ids_BS), visible_BS)
+        return mot.encode_text(stream, self._layers), lengths
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class LanguageTraining(LightningModule):
             self.trained["text"] = model.mot.text
             if model.mot.text_head is not None:
                 self.trained["text_head"] = model.mot.text_head
+
+    def on_fit_start(self) -> None:
+        """Bring what does not train along to the device: Lightning moves only what is registered."""
+        self._model().mot.to(self.device)
 
     def training_step(self, batch: LessonBatch, batch_index: int) -> Tensor:
         loss, terms = self._losses(batch)

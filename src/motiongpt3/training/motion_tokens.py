@@ -280,6 +280,10 @@ class MotionTokenTraining(LightningModule):
         self.caption_weight = caption_weight
         self.trained = nn.ModuleDict({"motion": model.mot.motion, "head": model.head})
 
+    def on_fit_start(self) -> None:
+        """Bring what does not train along to the device: Lightning moves only what is registered."""
+        self._model().to(self.device)
+
     def training_step(self, batch: CodeBatch, batch_index: int) -> Tensor:
         loss, terms = self._losses(batch)
         self.log_dict({f"train/{name}": value for name, value in terms.items()})

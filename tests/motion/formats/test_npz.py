@@ -93,6 +93,22 @@ def test_a_zip_bomb_is_refused_by_its_directory(tmp_path: Path, monkeypatch: pyt
         NpzArchive(path).numbers("poses")
 
 
+def test_messages_are_one_line_whatever_arrays_are_called(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.npz", **{"evil\n\x1b[2Jname": member("(1,)", b"\0" * 8)})
+    for attempt in (lambda: read_motion(path), lambda: NpzArchive(path).numbers("poses")):
+        with pytest.raises(InputError, match=r"the archive has evil\?\?\[2Jname$"):
+            attempt()
+
+
+def test_an_entry_without_a_name_is_no_array(tmp_path: Path) -> None:
+    # Found by fuzzing: zipfile's own test for folders fails on it.
+    path = pack(tmp_path / "a.npz", p=member("(1,)", b"\0" * 8))
+    nameless = path.read_bytes().replace(b"p.npy", b"\0.npy")
+    (tmp_path / "a.npz").write_bytes(nameless)
+    with pytest.raises(InputError, match="neither AMASS"):
+        read_motion(path)
+
+
 def test_too_many_entries_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "many.npz", "w") as archive:
         for number in range(1001):

@@ -226,10 +226,9 @@ def _kind_of_archive(path: Path) -> Format:
         return FORMATS["amass"]
     if "global_orient" in archive and "body_pose" in archive:
         return FORMATS["smpl"]
-    found = ", ".join(archive.names[:20]) or "nothing"
     raise InputError(
         f"{path}: neither AMASS (poses, trans) nor SMPL parameters (global_orient, body_pose); "
-        f"the archive has {found}"
+        f"the archive has {archive.listing()}"
     )
 
 
