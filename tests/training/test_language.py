@@ -82,9 +82,12 @@ def test_caption_loss_is_that_of_each_answer_alone(data: Path, backbone: Path, t
 
 
 @pytest.mark.parametrize(
-    "mix", [LessonMix(captioning=1), LessonMix(inbetween=1), LessonMix(text_to_motion=1)]
+    ("mix", "left"),
+    [(LessonMix(captioning=1), 0.9), (LessonMix(inbetween=1), 0.8), (LessonMix(text_to_motion=1), 0.8)],
 )
-def test_lessons_can_be_learnt_by_heart(data: Path, backbone: Path, tmp_path: Path, mix: LessonMix) -> None:
+def test_lessons_can_be_learnt_by_heart(
+    data: Path, backbone: Path, tmp_path: Path, mix: LessonMix, left: float
+) -> None:
     module, *_, batch = lessons(data, backbone, tmp_path, mix)
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=0.02)
     losses = []
@@ -94,7 +97,7 @@ def test_lessons_can_be_learnt_by_heart(data: Path, backbone: Path, tmp_path: Pa
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < left * losses[0]
 
 
 def test_latents_that_are_given_are_not_learnt(data: Path, backbone: Path, tmp_path: Path) -> None:
