@@ -64,8 +64,8 @@ PLACEHOLDERS = {
 }
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
 MODEL_NAME = "motiongpt3"
-# Brings seeds closer together, and `mini` nearer to real motion on the validation clips.
-COMPLETION_NOISE = 0.5
+# Between two ends that are given, the likeliest is best; a motion that is continued would be brought to a stop.
+INBETWEEN_NOISE = 0.5
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ class MotionGPT3(nn.Module):
         steps: int | None = None,
         scheduler: str | None = None,
         temperature: float = 1.0,
-        noise: float = COMPLETION_NOISE,
+        noise: float = 1.0,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Motion]:
@@ -384,7 +384,7 @@ class MotionGPT3(nn.Module):
         steps: int | None = None,
         scheduler: str | None = None,
         temperature: float = 1.0,
-        noise: float = COMPLETION_NOISE,
+        noise: float = INBETWEEN_NOISE,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Motion]:
