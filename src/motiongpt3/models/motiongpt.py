@@ -64,7 +64,7 @@ PLACEHOLDERS = {
 }
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
 MODEL_NAME = "motiongpt3"
-# Between two ends that are given, the likeliest is best; a motion that is continued would be brought to a stop.
+# Between given ends the likeliest is best; a motion that is continued would come to a stop.
 INBETWEEN_NOISE = 0.5
 
 
