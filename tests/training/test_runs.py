@@ -100,6 +100,22 @@ def test_frozen_weights_stay_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
+class Worsening(Line):
+    """Its validation loss only ever rises."""
+
+    def validation_step(self, batch: Tensor, batch_index: int) -> None:
+        self.log("val/loss", torch.tensor(float(len(self.steps))), batch_size=len(batch))
+
+
+def test_last_is_written_although_validation_gets_worse(tmp_path: Path) -> None:
+    run(tmp_path, Worsening())
+    steps = {
+        name: torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    }
+    assert steps == {"best": VALIDATE_EVERY, "last": STEPS}
+
+
 def test_logs_and_checkpoints_are_kept_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -67,9 +67,10 @@ def fit(
         filename="best",
         monitor=monitor,
         mode=monitor_mode,
-        save_last=True,
         enable_version_counter=False,
     )
+    # Not `save_last`, which Lightning skips at a validation that is no new best.
+    latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     kind, _, number = device.partition(":")
     trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(kind, kind),
@@ -87,6 +88,7 @@ def fit(
             LearningRateMonitor("step"),
             RichProgressBar(),
             best,
+            latest,
             *(callbacks or []),
         ],
     )
