@@ -26,7 +26,13 @@ from motiongpt3.errors import InputError, MissingDependencyError, MotionGPT3Erro
 SUCCESS, BUG, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 # Packages that come with an extra, by the name they are imported under.
-EXTRAS = {"lightning": "train", "tensorboard": "train", "gdown": "drive", "bpy": "blender"}
+EXTRAS = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "peft": "train",
+    "gdown": "drive",
+    "bpy": "blender",
+}
 
 _LONGEST_MESSAGE = 400
 
@@ -55,10 +61,17 @@ VERBS: dict[str, Verb] = {
         "motiongpt3.cli.generate", "make motions from sentences: npy, bvh, video, picture", {"prompt": "*"}
     ),
     "convert": Verb("motiongpt3.cli.convert", "motion files of one format into another"),
+    "caption": Verb("motiongpt3.cli.caption", "say what motion files show", {"files": "*"}),
+    "predict": Verb("motiongpt3.cli.complete", "continue a motion; its own frames stay as they are"),
+    "inbetween": Verb("motiongpt3.cli.complete", "fill the middle of a motion"),
+    "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
+    "motion-codes": Verb(
+        "motiongpt3.cli.motion_codes", "write a dataset's clips as codes of a motion tokenizer"
+    ),
     "import-official": Verb("motiongpt3.cli.import_official", "convert an official checkpoint"),
 }
 
