@@ -55,6 +55,7 @@ class Gltf:
     document: dict[str, Any]
     buffers: list[bytes]
     name: str
+    _checked: set[str] = field(default_factory=set, repr=False)
 
     def items(self, key: str) -> list[dict[str, Any]]:
         """A list of objects at the top of the document; empty if there is none.
@@ -62,9 +63,11 @@ class Gltf:
         Raises:
             InputError: if it is no list of objects.
         """
-        found = self.document.get(key, [])
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-            raise InputError(f"{self.name}: {key!r} is not a list of objects")
+        found: list[dict[str, Any]] = self.document.get(key, [])
+        if key not in self._checked:
+            if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+                raise InputError(f"{self.name}: {key!r} is not a list of objects")
+            self._checked.add(key)
         return found
 
     def item(self, key: str, index: object) -> dict[str, Any]:
