@@ -105,6 +105,7 @@ def train_language(
     clips: int | None = None,
     batch_size: int = 24,
     null_rate: float = 0.1,
+    draws: int = 1,
     label_balance: float = 0.5,
     validate_every: int = 1000,
     store: Literal["float32", "float16"] = "float32",
@@ -133,6 +134,7 @@ def train_language(
             that no more requests are read than it needs.
         batch_size: clips per step.
         null_rate: how often a sentence is kept from the head, for classifier-free guidance.
+        draws: how many times the head is asked about each motion in a step, each with noise of its own.
         label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
             Clips without a label count as a label of their own.
         validate_every: steps.
@@ -158,6 +160,10 @@ def train_language(
     trained = _model_to_train(stage, start_from, codec, model)
     if chosen.trains_text:
         _train_text(trained, low_rank)
+    if mix.decisions and not isinstance(trained.placeholders, SequencePlaceholders):
+        raise ConfigError("mix.decisions: this model has no start token to decide with: leave them out")
+    for part in (trained.mot.motion, trained.placeholders, trained.head):
+        part.train()
     dataset = HumanML3DDataset(data)
     splits = {name: encode_split(dataset, name, trained.codec) for name in ("train", "val")}
     splits["train"] = _some(splits["train"], clips, seed)
@@ -169,7 +175,7 @@ def train_language(
     requests = _reader(trained, curriculum.requests, attached, out / "read")
     openings = _reader(trained, curriculum.openings, all_layers, out / "read")
     training, validation = (
-        Lessons(clips, curriculum.plans[name], trained.codec, mix, trained.objective, null_rate)
+        Lessons(clips, curriculum.plans[name], trained.codec, mix, trained.objective, null_rate, draws)
         for name, clips in splits.items()
     )
     sampler = LengthBuckets(
@@ -218,10 +224,6 @@ def _model_to_train(
             raise ConfigError("codec: the model in start_from has its own; leave codec out")
         made = MotionGPT3.from_pretrained(start_from)
         check_stage(made.config.stage, stage, str(start_from))
-    if not isinstance(made.placeholders, SequencePlaceholders):
-        raise ConfigError(
-            f"placeholders.kind: this recipe trains 'sequence', not {made.config.placeholders['kind']!r}"
-        )
     return made
 
 
