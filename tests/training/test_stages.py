@@ -141,6 +141,17 @@ def test_frozen_text_is_read_once(
     train(data, tmp_path, "pretrain", EVERYTHING, steps=4, start_from=pretrained)
 
 
+def test_text_that_is_not_kept_is_read_anew(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    kept = train(data, tmp_path / "kept", "pretrain", EVERYTHING, start_from=pretrained)
+    anew = train(data, tmp_path / "anew", "pretrain", EVERYTHING, start_from=pretrained, remember_text=False)
+    assert (tmp_path / "kept" / "read").exists()
+    assert not (tmp_path / "anew" / "read").exists()
+    first, second = (MotionGPT3.from_pretrained(folder).state_dict() for folder in (kept, anew))
+    for name, tensor in first.items():
+        # Half precision on disk is all that differs.
+        torch.testing.assert_close(second[name], tensor, atol=0.02, rtol=0)
+
+
 def test_a_stage_knows_what_comes_before(data: Path, pretrained: Path, codec: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"stage instruct goes on from a finished model of stage pretrain"):
         train(data, tmp_path, "instruct", EVERYTHING)

@@ -45,7 +45,9 @@ class TextReader(Protocol):
 
 
 class LiveTexts:
-    """Texts that the text branch reads whenever they are wanted, since it is being trained.
+    """Texts that the text branch reads whenever they are wanted.
+
+    So it must be where the branch is being trained; elsewhere it costs time and saves disk.
 
     Args:
         ids: token ids of each text.
