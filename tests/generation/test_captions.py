@@ -98,8 +98,10 @@ def test_motions_that_cannot_be_read_are_refused(model: MotionGPT3, clips: list[
     with pytest.raises(InputError, match="resample it first"):
         model.caption([replace(clips[0], fps=30.0, features=None)])
     long = Motion.from_joints(clips[2].joints.repeat(2, 1, 1))
-    with pytest.raises(InputError, match="160 frames; the model reads up to 80 at once"):
+    with pytest.raises(InputError, match=r"160 frames; the model puts 8 to 80 .* cut it"):
         model.caption([long])
+    with pytest.raises(InputError, match=r"7 frames; the model puts 8 to 80 .* give more"):
+        model.caption([Motion.from_joints(clips[2].joints[:7])])
     with pytest.raises(InputError, match="batch_size"):
         model.caption(clips, batch_size=0)
     with pytest.raises(InputError, match="pair up"):

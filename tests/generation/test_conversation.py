@@ -7,9 +7,13 @@ import torch
 
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.generation.conversation import MOTION_MADE, Conversation
+from motiongpt3.generation.requests import Parts, encode_motions, lay_out
+from motiongpt3.models.dialogue import text_ids
+from motiongpt3.models.interleaving import MotionPart, TextPart
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import ANSWERS
-from motiongpt3.models.text_decoding import TextDecoding
+from motiongpt3.models.text_decoding import TextDecoding, decode_text, read_parts
+from motiongpt3.motion.motion import Motion
 from tests import tiny
 
 DECODING = TextDecoding(max_new_tokens=6)
@@ -18,6 +22,11 @@ DECODING = TextDecoding(max_new_tokens=6)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> MotionGPT3:
     return tiny.model(tiny.save_backbone(tmp_path_factory.mktemp("backbone")))
+
+
+@pytest.fixture(scope="module")
+def clip(model: MotionGPT3) -> Motion:
+    return model.generate(["jump"], 24)[0]
 
 
 def wants(monkeypatch: pytest.MonkeyPatch, model: MotionGPT3, answer: str) -> None:
@@ -29,30 +38,34 @@ def wants(monkeypatch: pytest.MonkeyPatch, model: MotionGPT3, answer: str) -> No
 def test_the_model_decides(model: MotionGPT3, monkeypatch: pytest.MonkeyPatch) -> None:
     conversation = Conversation(model, DECODING)
     wants(monkeypatch, model, "motion")
-    moved = conversation.reply("jump", frames=24)
+    moved = conversation.reply("jump", frames=24, seed=3)
     assert (moved.task, moved.text) == ("t2m", "")
     assert moved.motion is not None
-    assert torch.equal(moved.motion.joints, model.generate(["jump"], 24)[0].joints)
+    assert torch.equal(moved.motion.joints, model.generate(["jump"], 24, seeds=[3])[0].joints)
     wants(monkeypatch, model, "text")
     said = conversation.reply("why?")
     assert said.task == "t2t"
+    assert said.text
     assert said.motion is None
     wants(monkeypatch, model, "text then motion")
     both = conversation.reply("explain and show", frames=24)
+    assert both.text
     assert both.motion is not None
-    assert [turn[0] for turn in conversation.turns] == ["jump", "why?", "explain and show"]
-    assert conversation.turns[0][1] == MOTION_MADE
+    assert [turn.request for turn in conversation.turns] == ["jump", "why?", "explain and show"]
+    assert [turn.reply for turn in conversation.turns] == [moved, said, both]
 
 
 def test_a_motion_that_is_given_is_described_or_continued(
-    model: MotionGPT3, monkeypatch: pytest.MonkeyPatch
+    model: MotionGPT3, clip: Motion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation = Conversation(model, DECODING)
-    (clip,) = model.generate(["jump"], 24)
+    conversation.reply("something before", task="t2t")
     wants(monkeypatch, model, "text")
-    described = conversation.reply("what is it?", clip)
+    pieces: list[str] = []
+    described = conversation.reply("what is <Motion_Placeholder> then?", clip, on_text=pieces.append)
     assert described.task == "m2t"
-    assert described.text == model.caption([clip], "what is it? <Motion_Placeholder>")[0]
+    assert described.text == model.caption([clip], "what is <Motion_Placeholder> then?")[0]
+    assert " ".join("".join(pieces).split()) == described.text
     wants(monkeypatch, model, "motion")
     continued = conversation.reply("go on", clip, frames=40)
     assert continued.task == "pred"
@@ -63,63 +76,154 @@ def test_a_motion_that_is_given_is_described_or_continued(
     assert len(filled.motion) == 24
 
 
+def test_a_task_may_speak_of_the_last_motion(model: MotionGPT3, clip: Motion) -> None:
+    conversation = Conversation(model, DECODING)
+    assert conversation.last_motion is None
+    made = conversation.reply("jump", task="t2m", frames=24).motion
+    assert made is not None
+    described = conversation.reply("what was that?", task="m2t")
+    assert described.text == model.caption([made], "what was that?")[0]
+    continued = conversation.reply("on", task="pred", frames=40).motion
+    assert continued is not None
+    assert torch.equal(continued.joints[:24], made.joints)
+    conversation.reply("thanks", task="t2t")
+    assert conversation.last_motion is continued
+    conversation.reply("and this?", clip, task="m2t")
+    assert conversation.last_motion is clip
+
+
+@torch.no_grad()
 def test_text_is_that_of_the_language_model(model: MotionGPT3) -> None:
-    """Nothing of the decision is left where the text is written."""
+    """Over two turns, by reading everything for each token: nothing of the decisions is left behind."""
     conversation = Conversation(model, DECODING)
     pieces: list[str] = []
-    first = conversation.reply("hello", task="t2t", on_text=pieces.append)
+    first = conversation.reply("hello", on_text=pieces.append, task="t2t")
+    second = conversation.reply("well?", task="t2t")
     assert "".join(pieces).strip() == first.text
-    prompt = f"{tiny.START_OF_TURN}say: hello\n> "
-    ids = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    written: list[int] = []
     end = model.config.dialogue.text_end_id(model.tokenizer)
-    with torch.no_grad():
-        for _ in range(DECODING.max_new_tokens):
-            from motiongpt3.models.mot import TokenStream
 
-            stream = TokenStream.sequential(model.mot.embed_text(torch.tensor([[*ids, *written]])))
-            hidden = model.mot(text=stream).text_hidden
-            assert hidden is not None
-            token = int(model.mot.text_logits(hidden[0, -1]).argmax())
+    def continued(ids: list[int]) -> list[int]:
+        written: list[int] = []
+        while len(written) < DECODING.max_new_tokens:
+            texts = [[TextPart(torch.tensor([*ids, *written]))]]
+            token = int(read_parts(model.mot, texts).next_logits.argmax())
             if token == end:
                 break
             written.append(token)
-    assert first.text == str(model.tokenizer.decode(written, skip_special_tokens=True)).strip()
+        return written
+
+    def asked(text: str) -> list[int]:
+        return text_ids(model.tokenizer, f"{tiny.START_OF_TURN}say: {text}\n> ")
+
+    said = continued(asked("hello"))
+    assert first.text == model.tokenizer.decode(said, skip_special_tokens=True).strip()
+    again = continued([*asked("hello"), *said, end, *asked("well?")])
+    assert second.text == model.tokenizer.decode(again, skip_special_tokens=True).strip()
 
 
-def test_earlier_turns_are_read(model: MotionGPT3) -> None:
+@torch.no_grad()
+def test_the_conversation_is_read_once_and_as_a_whole(
+    model: MotionGPT3, clip: Motion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text, two motions that are given, one that is made: what follows is as if all were read at once."""
+    conversation = Conversation(model, DECODING)
+    end = model.config.dialogue.text_end_id(model.tokenizer)
+    words = text_ids(model.tokenizer, MOTION_MADE)
+    (latents,) = encode_motions(model, [clip])
+    read: list[int] = []
+    parts: Parts = []
+
+    def counted(mot, rows, cache=None, starts=None):
+        read.append(sum(len(getattr(part, "ids", getattr(part, "embeddings", ""))) for part in rows[0]))
+        return read_parts(mot, rows, cache, starts)
+
+    def remember(request: str, motions: list[torch.Tensor], answer: list[int]) -> None:
+        blocks = iter([1 + sum(isinstance(part, MotionPart) for part in parts)])
+        for part in lay_out(model, request, motions, "text"):
+            parts.append(MotionPart(part.embeddings, next(blocks)) if isinstance(part, MotionPart) else part)
+        parts.append(TextPart(torch.tensor([*answer, end])))
+
+    monkeypatch.setattr("motiongpt3.generation.transcript.read_parts", counted)
+    hello = lay_out(model, "hello", [], "text")
+    (said,) = decode_text(model.mot, *read_parts(model.mot, [hello]), [end], DECODING, [0])
+    conversation.reply("hello", task="t2t")
+    remember("hello", [], said)
+    conversation.reply("go on", clip, task="pred", frames=40)
+    remember("go on <Motion_Placeholder>", [latents], words)
+    conversation.reply("fill", clip, task="inbetween")
+    remember("fill <Motion_Placeholder>", [latents], words)
+    assert len(read) == 1
+
+    request = lay_out(model, "and now?", [], "text")
+    reading = read_parts(model.mot, [[*parts, *request]])
+    (expected,) = decode_text(model.mot, *reading, [end], DECODING, [0])
+    last = conversation.reply("and now?", task="t2t")
+    assert last.text == model.tokenizer.decode(expected, skip_special_tokens=True).strip()
+    assert sum(read) + len(said) == int(reading.next_positions)
+
+
+def test_earlier_turns_are_heard(model: MotionGPT3) -> None:
     first, second = Conversation(model, DECODING), Conversation(model, DECODING)
-    first.turns.append(("a", "b c d e f"))
-    second.turns.append(("zzzz", "y"))
+    first.reply("a", task="t2t")
+    second.reply("zzzz", task="t2t")
     assert first.reply("hello", task="t2t").text != second.reply("hello", task="t2t").text
     first.forget()
     assert first.turns == []
+    fresh = Conversation(model, DECODING)
+    assert first.reply("hello", task="t2t").text == fresh.reply("hello", task="t2t").text
 
 
-def test_a_long_conversation_forgets_its_beginning(model: MotionGPT3) -> None:
-    conversation = Conversation(model, DECODING)
-    conversation.turns.extend([("x" * 40, "y" * 40)] * 4)
-    assert conversation.reply("hello", task="t2t").task == "t2t"
-    assert len(conversation.turns) == 5
+def test_a_long_conversation_goes_on(model: MotionGPT3) -> None:
+    conversation = Conversation(model, DECODING, longest=60)
+    for number in range(4):
+        assert conversation.reply(f"{number}" * 20, task="t2t").text
+    assert len(conversation.turns) == 4
 
 
-def test_text_can_be_stopped(model: MotionGPT3) -> None:
+def test_text_can_be_stopped_and_is_remembered(model: MotionGPT3) -> None:
     conversation = Conversation(model, TextDecoding(max_new_tokens=20))
     whole = conversation.reply("hello", task="t2t").text
     conversation.forget()
     stopped = conversation.reply("hello", task="t2t", on_text=lambda piece: False).text
     assert whole.startswith(stopped)
     assert len(stopped) < len(whole)
+    assert conversation.turns[0].reply.text == stopped
 
 
-def test_mistakes_are_refused(model: MotionGPT3) -> None:
+def test_a_reply_that_fails_leaves_no_trace(model: MotionGPT3, clip: Motion) -> None:
+    conversation, calm = Conversation(model, DECODING), Conversation(model, DECODING)
+    for one in (conversation, calm):
+        one.reply("hello", task="t2t")
+
+    def interrupt(piece: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        conversation.reply("tell me", task="t2t", on_text=interrupt)
+    with pytest.raises(InputError, match="outside"):
+        conversation.reply("jump", task="t2m", frames=1000)
+    assert len(conversation.turns) == 1
+    assert conversation.reply("so?", task="t2t") == calm.reply("so?", task="t2t")
+
+
+def test_drawn_text_depends_on_the_seed(model: MotionGPT3) -> None:
+    drawn = TextDecoding(max_new_tokens=12, temperature=1.5)
+    texts = [Conversation(model, drawn).reply("hello", task="t2t", seed=seed).text for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_mistakes_are_refused(model: MotionGPT3, clip: Motion) -> None:
     conversation = Conversation(model, DECODING)
     with pytest.raises(InputError, match="needs a motion"):
         conversation.reply("what is it?", task="m2t")
+    with pytest.raises(InputError, match="takes no motion"):
+        conversation.reply("jump", clip, task="t2m")
     with pytest.raises(InputError, match="no task 'fly'"):
         conversation.reply("x", task="fly")
     with pytest.raises(InputError, match="meaning of its own"):
         conversation.reply(f"{tiny.START_OF_TURN}system", task="t2t")
+    with pytest.raises(InputError, match="a place for 2 motions, and 1 are given"):
+        conversation.reply("<Motion_Placeholder> or <Motion_Placeholder>", clip, task="m2t")
     assert conversation.turns == []
 
 
@@ -127,4 +231,8 @@ def test_official_layout_needs_a_task(tmp_path_factory: pytest.TempPathFactory) 
     model = tiny.latent_model(tiny.save_backbone(tmp_path_factory.mktemp("backbone")))
     with pytest.raises(ConfigError, match="say which task is meant"):
         Conversation(model, DECODING).reply("jump")
-    assert Conversation(model, DECODING).reply("jump", task="t2m", frames=24).motion is not None
+    conversation = Conversation(model, DECODING)
+    made = conversation.reply("jump", task="t2m", frames=24).motion
+    assert made is not None
+    assert conversation.reply("what?", task="m2t").text == model.caption([made], "what?")[0]
+    assert conversation.reply("hello", task="t2t").text

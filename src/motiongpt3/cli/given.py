@@ -31,7 +31,7 @@ def files_in(paths: Sequence[str]) -> list[Path]:
     Raises:
         InputError: if there is no such file, or a folder has none.
     """
-    endings = {format_.suffix for format_ in FORMATS.values()} if isinstance(FORMATS, dict) else set()
+    endings = {format_.suffix for format_ in FORMATS.values() if format_.read is not None}
     found: list[Path] = []
     for name in paths:
         path = Path(name)

@@ -48,6 +48,8 @@ def caption_motions(
         raise InputError(f"batch_size: {batch_size} motions cannot be read together")
     for seed in seeds:
         sample_seeds(seed, 1)
+    for motion in motions:
+        check_length(model, motion)
     stop = [model.config.dialogue.text_end_id(model.tokenizer)]
     banned = token_ids(model.tokenizer, decoding.banned_tokens)
     captions: list[str] = []
@@ -71,6 +73,17 @@ def caption_motions(
         if progress:
             progress(len(captions), len(motions))
     return captions
+
+
+def check_length(model: MotionGPT3, motion: Motion) -> None:
+    """Refuse a motion that is shorter or longer than those the model knows."""
+    shortest, longest = model.frame_range
+    if not shortest <= len(motion) <= longest:
+        advice = "cut it into shorter clips" if len(motion) > longest else "give more of it"
+        raise InputError(
+            f"{motion.source or motion.name}: {len(motion)} frames; the model puts {shortest} to {longest} "
+            f"frames into words ({shortest / model.fps:g} to {longest / model.fps:g} s): {advice}"
+        )
 
 
 def with_marker(request: str) -> str:

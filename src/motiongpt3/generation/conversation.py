@@ -1,7 +1,8 @@
 """Talking with a model: a request in free form becomes text, a motion, or text and then a motion.
 
 What kind of answer is wanted, the model says itself (`MotionGPT3.answer_wanted`), unless a task is named.
-Text is written behind the whole conversation; a motion is made from the last request alone, as in training.
+Text is written behind the whole conversation, which is read once and kept in a cache. Motions are made, and
+put into words, from the last request alone, as in training; the conversation remembers what was said of them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from motiongpt3.errors import InputError
-from motiongpt3.generation.captions import with_marker
+from motiongpt3.generation.captions import check_length, spoken, with_marker
+from motiongpt3.generation.requests import Parts, encode_motions, lay_out
+from motiongpt3.generation.transcript import Transcript
 from motiongpt3.models.dialogue import text_ids
 from motiongpt3.models.interleaving import TextPart
 from motiongpt3.models.placeholders import ANSWERS
-from motiongpt3.models.text_decoding import TextDecoding, decode_text, read_parts
+from motiongpt3.models.text_decoding import Reading, TextDecoding, decode_text, read_parts
 from motiongpt3.motion.completion import inbetween_ends, prediction_head
 from motiongpt3.motion.motion import Motion
 from motiongpt3.tasks import task_named, without_markers
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 # What the conversation remembers of a motion that was made.
 MOTION_MADE = "Here is the motion."
+
+Listener = Callable[[str], bool | None]
+"""Called with each new piece of text; returning False ends the text there."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +50,59 @@ class Reply:
     task: str
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What was said once.
+
+    Attributes:
+        request: the user's words.
+        given: the motion that went with them, or None.
+        reply: the answer.
+    """
+
+    request: str
+    given: Motion | None
+    reply: Reply
+
+
 @dataclass
 class Conversation:
     """A conversation that remembers what was said.
 
     Args:
         model: a model that can tell what a request wants, unless tasks are named.
-        decoding: how replies in text are chosen.
+        decoding: how text is chosen that is no caption; captions are chosen as the model's config says.
+        longest: tokens of the conversation that text is written behind, the new text included; older turns
+            are left out. Where the model has fewer positions, those.
+
+    Attributes:
+        turns: what was said, oldest first.
     """
 
     model: MotionGPT3
     decoding: TextDecoding = field(
         default_factory=lambda: TextDecoding(max_new_tokens=160, repetition_penalty=1.1)
     )
-    turns: list[tuple[str, str]] = field(default_factory=list)
+    longest: int = 2048
+    turns: list[Turn] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.forget()
 
     def forget(self) -> None:
         """Begin anew."""
         self.turns.clear()
+        self._transcript = Transcript(self.model.mot, self.longest)
 
+    @property
+    def last_motion(self) -> Motion | None:
+        """The motion that was made or given last, or None."""
+        for turn in reversed(self.turns):
+            if turn.reply.motion is not None or turn.given is not None:
+                return turn.given if turn.reply.motion is None else turn.reply.motion
+        return None
+
+    @torch.inference_mode()
     def reply(
         self,
         text: str,
@@ -70,18 +110,18 @@ class Conversation:
         task: str | None = None,
         frames: int | None = None,
         seed: int = 0,
-        on_text: Callable[[str], bool | None] | None = None,
+        on_text: Listener | None = None,
     ) -> Reply:
-        """Answer a request, and remember both.
+        """Answer a request, and remember both. A reply that fails or is interrupted is not remembered.
 
         Args:
             text: what the user says.
             motion: a motion that goes with it, at the model's frame rate: to be put into words, continued, or
-                filled in its middle.
+                filled in its middle. A task that is named and needs one takes `last_motion` by default.
             task: a name of `TASKS`; None lets the model decide.
             frames: length of a motion to make, in frames.
-            seed: of a motion.
-            on_text: called with each new piece of text; returning False ends the text there.
+            seed: of what is drawn at random.
+            on_text: called with the text as it is written.
 
         Raises:
             InputError: if the request cannot be used.
@@ -89,26 +129,44 @@ class Conversation:
         """
         request = without_markers(text)
         self.model.validate_prompt(request)
-        wanted = ""
-        if task is None:
-            wanted = ANSWERS[int(self.model.answer_wanted([request])[0].argmax())]
-            makes_motion = wanted != "text"
-            task = ("pred" if makes_motion else "m2t") if motion else ("t2m" if makes_motion else "t2t")
+        task, with_text = self._task(request, motion, task)
         known = task_named(task)
+        if motion is None and known.motion != "none":
+            motion = self.last_motion
         if (motion is None) != (known.motion == "none"):
             needed = "needs a motion" if motion is None else "takes no motion"
             raise InputError(f"task {task} ({known.title}) {needed}")
-        words, made = "", None
-        if task == "m2t":
-            (words,) = self.model.caption([motion] if motion else [], [with_marker(request)])
-            if on_text:
-                on_text(words)
-        elif task == "t2t" or wanted == "text then motion":
-            words = self._write(request, on_text)
-        if known.answer == "motion":
-            made = self._make(task, request, motion, frames, seed)
-        self.turns.append((request, words or MOTION_MADE))
-        return Reply(words, made, task)
+        if motion is not None and task == "m2t":
+            check_length(self.model, motion)
+        parts = self._parts(text, motion)
+
+        written: list[int] | None = None
+        reading = None
+        if motion is not None and with_text:
+            reading = read_parts(self.model.mot, [parts])
+            written = self._write(reading, self.model.config.decoding, seed, on_text)
+            words, reading = spoken(self.model, written), None
+        elif with_text:
+            reading = self._transcript.read(parts, self.decoding.max_new_tokens)
+            written = self._write(reading, self.decoding, seed, on_text)
+            words = str(self.model.tokenizer.decode(written, skip_special_tokens=True)).strip()
+        else:
+            words = ""
+        made = self._make(task, request, motion, frames, seed) if known.answer == "motion" else None
+        reply = Reply(words, made, task)
+        ids = text_ids(self.model.tokenizer, MOTION_MADE) if written is None else written
+        self._transcript.add(parts, self._text(ids), self._closing(), reading)
+        self.turns.append(Turn(request, motion, reply))
+        return reply
+
+    def _task(self, request: str, motion: Motion | None, task: str | None) -> tuple[str, bool]:
+        """What is to be done, and whether text is to be written."""
+        if task is not None:
+            return task, task_named(task).answer == "text"
+        wanted = ANSWERS[int(self.model.answer_wanted([request])[0].argmax())]
+        if motion is None:
+            return "t2t" if wanted == "text" else "t2m", wanted != "motion"
+        return "m2t" if wanted == "text" else "pred", wanted != "motion"
 
     def _make(self, task: str, request: str, motion: Motion | None, frames: int | None, seed: int) -> Motion:
         if task == "pred" and motion is not None:
@@ -120,44 +178,43 @@ class Conversation:
             (made,) = self.model.generate([request], frames, seeds=[seed])
         return made
 
-    def _write(self, request: str, on_text: Callable[[str], bool | None] | None) -> str:
-        """Text behind the conversation so far; what no longer fits is left out, oldest first."""
-        model, dialogue = self.model, self.model.config.dialogue
-        room = model.mot.text_config.max_positions - self.decoding.max_new_tokens
-        closing = dialogue.text_end
-        if dialogue.request_suffix.startswith(closing):
-            closing = dialogue.request_suffix
-        turns = list(self.turns)
-        while True:
-            said = "".join(
-                f"{dialogue.request_prefix}{asked}{dialogue.request_suffix}{dialogue.text_prefix}{answered}{closing}"
-                for asked, answered in turns
-            )
-            said += f"{dialogue.request_prefix}{request}{dialogue.request_suffix}{dialogue.text_prefix}"
-            ids = text_ids(model.tokenizer, said)
-            if len(ids) <= room or not turns:
-                break
-            turns.pop(0)
-        device = model.codec.feature_mean.device
-        read = read_parts(model.mot, [[TextPart(torch.tensor(ids, device=device))]])
-        written: list[int] = []
+    def _parts(self, text: str, motion: Motion | None) -> Parts:
+        """The request up to the text of its answer."""
+        if motion is None:
+            return lay_out(self.model, without_markers(text), [], "text")
+        return lay_out(self.model, with_marker(text), encode_motions(self.model, [motion]), "text")
+
+    def _closing(self) -> TextPart:
+        """What stands between an answer in text and the next request."""
+        dialogue = self.model.config.dialogue
+        behind = dialogue.request_suffix.partition(dialogue.text_end)[2]
+        return self._text(text_ids(self.model.tokenizer, f"{dialogue.text_end}{behind}"))
+
+    def _text(self, ids: list[int]) -> TextPart:
+        return TextPart(torch.tensor(ids, dtype=torch.long, device=self.model.codec.feature_mean.device))
+
+    def _write(
+        self, reading: Reading, decoding: TextDecoding, seed: int, on_text: Listener | None
+    ) -> list[int]:
+        """Tokens of an answer, told as text while they come."""
+        model = self.model
+        so_far: list[int] = []
         shown = ""
 
         def show(tokens: list[int | None]) -> bool | None:
             nonlocal shown
-            written.extend(token for token in tokens if token is not None)
-            text = str(model.tokenizer.decode(written, skip_special_tokens=True))
+            so_far.extend(token for token in tokens if token is not None)
+            text = str(model.tokenizer.decode(so_far, skip_special_tokens=True))
             # Half a character is shown when it is whole.
             if on_text is None or text.endswith("\ufffd"):
                 return None
             piece, shown = text[len(shown) :], text
             return on_text(piece) if piece else None
 
-        stop = [dialogue.text_end_id(model.tokenizer)]
-        (tokens,) = decode_text(
-            model.mot, read.cache, read.next_positions, read.next_logits, stop, self.decoding, [0], show
-        )
-        return str(model.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        stop = [model.config.dialogue.text_end_id(model.tokenizer)]
+        banned = {*decoding.banned_ids(model.tokenizer), *model.config.decoding.banned_ids(model.tokenizer)}
+        (written,) = decode_text(model.mot, *reading, stop, decoding, [seed], show, banned)
+        return written
 
 
 def head_of(motion: Motion, frames: int | None = None) -> Motion:

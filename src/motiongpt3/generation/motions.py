@@ -60,13 +60,18 @@ class MotionRequest:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How latents are sampled; see `sampling.sample_latents`."""
+    """How latents are sampled; see `sampling.sample_latents`.
+
+    ``noise`` scales the noise that sampling starts from: below 1 the motions of different seeds come closer
+    to one another, and to what is likeliest.
+    """
 
     guidance: float
     scheduler: str
     steps: int | None
     temperature: float = 1.0
     batch_size: int = 32
+    noise: float = 1.0
 
 
 def paired(rows: Sequence[Any], **columns: Any) -> list[tuple[Any, ...]]:
@@ -107,6 +112,8 @@ def make_motions(
     """
     if sampling.batch_size < 1:
         raise InputError(f"batch_size: {sampling.batch_size} motions cannot be made together")
+    if not 0 <= sampling.noise <= 1:
+        raise InputError(f"noise: {sampling.noise} is not a number from 0 to 1")
     _check(model, requests)
     motions: list[Motion] = []
     for first in range(0, len(requests), sampling.batch_size):
@@ -164,7 +171,7 @@ def _latents(
     if sampling.guidance != 1.0 and placeholders.null_condition is not None:
         null = placeholders.condition(model.head, placeholders.null_hidden(counts), counts)
     noise = LatentNoise([r.seed for r in requests], counts.tolist(), model.codec.latent_channels)
-    initial = noise.draw().to(lengths.device)
+    initial = sampling.noise * noise.draw().to(lengths.device)
     predict = guided(model.head, condition, null, sampling.guidance)
     if known is not None:
         predict = holding(predict, model.objective, known.latents, known.given, initial)

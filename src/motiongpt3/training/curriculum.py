@@ -134,7 +134,8 @@ class _Writer:
         for _ in range(self._wordings.completions if usable else 0):
             wording = self._one_of(self._one_of(usable).inputs)
             text = self._fill(wording, clip, self._one_of(clip.captions))
-            found.append((self._number(without_markers(text)), MOTION))
+            said = without_markers(text) or self._model.request_for(task)
+            found.append((self._number(said), MOTION))
         return found
 
     def _captioning(self, clip: EncodedClip) -> list[Captioning]:

@@ -26,7 +26,9 @@ CONTINUATION, MASKED = "<Motion_Placeholder_s2>", "<Motion_Placeholder_Masked>"
 MOTION_MARKERS = (MOTION, GIVEN, CONTINUATION, MASKED)
 PLACEHOLDERS = (CAPTION, FRAMES, SECONDS, *MOTION_MARKERS)
 
-_PLACEHOLDER = re.compile("|".join(re.escape(name) for name in PLACEHOLDERS))
+# MotionGPT's own file, the first of its kind, spells <Frame_Placeholder> in this way too.
+_FRAMES_TOO = "<Framelen_Placeholder>"
+_PLACEHOLDER = re.compile("|".join(re.escape(name) for name in (*PLACEHOLDERS, _FRAMES_TOO)))
 _OFFICIAL_FPS = 20
 _MAX_CHARACTERS = 2_000
 
@@ -47,7 +49,7 @@ _PACKAGED: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class _ClassRule:
-    """What a class is for: our task, and the placeholders of which each wording must hold at least one.
+    """What a class is for: our task, and the placeholders of which a wording must hold at least one.
 
     An empty tuple demands nothing. ``motion_in`` and ``motion_out`` say whether a side may hold a motion.
     """
@@ -62,7 +64,7 @@ class _ClassRule:
 _RULES: Mapping[str, _ClassRule] = MappingProxyType(
     {
         "t2m": _ClassRule("t2m", (CAPTION,), (MOTION,), False, True),
-        "l2m": _ClassRule("random", (FRAMES, SECONDS), (MOTION,), False, True),
+        "l2m": _ClassRule("random", (FRAMES, SECONDS, _FRAMES_TOO), (MOTION,), False, True),
         "n2m": _ClassRule("random", (), (MOTION,), False, True),
         "m2t": _ClassRule("m2t", (MOTION,), (CAPTION,), True, False),
         "m2l": _ClassRule("m2t", (MOTION,), (FRAMES, SECONDS), True, False),
@@ -168,30 +170,36 @@ def _parse_template(fields: object, task: str, subtask: str, where: str, own: bo
     inputs = require_strings(fields["input"], f"{where}, input", _MAX_CHARACTERS)
     outputs = require_strings(fields["output"], f"{where}, output", _MAX_CHARACTERS)
     for index, wording in enumerate(inputs):
-        # The official files have empty requests.
-        if wording.strip() or own:
-            _check_wording(wording, f"{where}, input {index}", rule.input, rule.motion_in)
+        at = f"{where}, input {index}"
+        _check_placeholders(wording, at, rule.motion_in)
+        if own and not _holds_any(wording, rule.input):
+            raise InputError(f"{at}: {wording!r} needs {' or '.join(rule.input) or 'some text'}")
+    # The official files have requests that are empty or lack what their class needs, but only some.
+    if not any(_holds_any(wording, rule.input) for wording in inputs):
+        raise InputError(f"{where}: no input has {' or '.join(rule.input) or 'any text'}")
     for index, wording in enumerate(outputs):
-        _check_wording(wording, f"{where}, output {index}", rule.output, rule.motion_out)
+        at = f"{where}, output {index}"
+        _check_placeholders(wording, at, rule.motion_out)
+        if not _holds_any(wording, rule.output):
+            raise InputError(f"{at}: {wording!r} needs {' or '.join(rule.output) or 'some text'}")
     if own:
         for side, wordings in (("input", inputs), ("output", outputs)):
             _check_unique(wordings, f"{where}, {side}")
     return Template(task, subtask, class_name, inputs, outputs)
 
 
-def _check_wording(wording: str, where: str, needed: tuple[str, ...], may_hold_motion: bool) -> None:
-    if not wording.strip():
-        raise InputError(f"{where}: is empty")
+def _check_placeholders(wording: str, where: str, may_hold_motion: bool) -> None:
     rest = _PLACEHOLDER.sub("", wording)
     if "Placeholder" in rest or "_placeholder" in rest.lower():
         raise InputError(
             f"{where}: {wording!r} has an unknown placeholder; the known ones are {', '.join(PLACEHOLDERS)}"
         )
-    found = set(_PLACEHOLDER.findall(wording))
-    if needed and not found & set(needed):
-        raise InputError(f"{where}: {wording!r} needs {' or '.join(needed)}")
-    if not may_hold_motion and found & set(MOTION_MARKERS):
+    if not may_hold_motion and any(marker in wording for marker in MOTION_MARKERS):
         raise InputError(f"{where}: {wording!r} has a motion where there can be none")
+
+
+def _holds_any(wording: str, placeholders: tuple[str, ...]) -> bool:
+    return any(name in wording for name in placeholders) if placeholders else bool(wording.strip())
 
 
 def _check_unique(wordings: tuple[str, ...], where: str) -> None:
@@ -240,7 +248,7 @@ def fulfil(
         raise InputError(f"frames per second must be a positive number, not {fps}")
     values: dict[str, str] = {}
     if frames is not None:
-        values[FRAMES] = str(frames)
+        values[FRAMES] = values[_FRAMES_TOO] = str(frames)
         values[SECONDS] = f"{frames // _OFFICIAL_FPS if whole_seconds else frames / fps:.1f}"
 
     def replacement(match: re.Match[str]) -> str:
