@@ -48,8 +48,8 @@ class Gap:
     def __post_init__(self) -> None:
         if self.head < 1 or self.tail < 0 or self.head + self.tail >= self.frames:
             raise InputError(
-                f"of {self.frames} frames, {self.head} at the beginning and {self.tail} at the end are given: at "
-                "least one must be given at the beginning, and one left to make"
+                f"of {self.frames} frames, {self.head} first and {self.tail} last are given: "
+                "one at least must be given at the beginning, and one be left to make"
             )
 
     @classmethod
@@ -59,9 +59,8 @@ class Gap:
 
     @classmethod
     def inbetween(cls, frames: int, given: float = INBETWEEN_GIVEN) -> Gap:
-        """The first and the last quarter are given, rounded down to whole frames, but at least 2 each."""
-        part = max(int(given * frames), 2)
-        return cls(frames, part, part)
+        """A quarter is given at either side; the end begins where three quarters round down; at least 2."""
+        return cls(frames, max(int(given * frames), 2), max(frames - int((1 - given) * frames), 2))
 
     @property
     def made(self) -> slice:
