@@ -54,6 +54,7 @@ VERBS: dict[str, Verb] = {
     "generate": Verb(
         "motiongpt3.cli.generate", "make motions from sentences: npy, bvh, video, picture", {"prompt": "*"}
     ),
+    "demo": Verb("motiongpt3.cli.demo", "answer a file of requests, for any task"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
