@@ -54,9 +54,9 @@ VERBS: dict[str, Verb] = {
     "generate": Verb(
         "motiongpt3.cli.generate", "make motions from sentences: npy, bvh, video, picture", {"prompt": "*"}
     ),
-    "demo": Verb("motiongpt3.cli.demo", "answer a file of requests, for any task"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
+    "demo": Verb("motiongpt3.cli.demo", "answer a file of requests, for any task"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
     "import-official": Verb("motiongpt3.cli.import_official", "convert an official checkpoint"),
