@@ -133,7 +133,7 @@ class Answers:
         def logits(ids: Tensor) -> Tensor:
             return backbone.model(input_ids=ids[None]).logits[0].float()
 
-        return logits, f"{backbone.name} from {backbone.source}"
+        return logits, f"{backbone.name}, fingerprint {backbone.fingerprint}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -283,7 +283,7 @@ def _completion_table(task: str, scores: dict[str, CompletionScore]) -> Table:
     table.add_column("")
     for heading in (
         "mean joint error",
-        "last frame",
+        "last made frame",
         "pose alone",
         "best seed",
         "kept",

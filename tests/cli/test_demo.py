@@ -15,6 +15,7 @@ from motiongpt3.errors import InputError
 from motiongpt3.motion.features import joints_to_features
 from motiongpt3.motion.formats import read_npy
 from motiongpt3.motion.motion import Motion
+from tests import tiny
 from tests.evaluation import puppet
 from tests.figures import rest_pose
 
@@ -329,3 +330,17 @@ def test_tasks_take_what_they_take(
 ) -> None:
     assert demo(task, line, folder=str(clips)) == 1
     assert f"task {task}" in capsys.readouterr().err
+
+
+def test_arrays_at_the_rate_of_the_model_are_given_as_they_are(clips: Path) -> None:
+    pytest.importorskip("motiongpt3.cli.given")
+    given = verb.read_given_motion(clips / "joints.npy", 20.0)
+    assert np.array_equal(given.joints.numpy(), np.load(clips / "joints.npy"))
+
+
+def test_text_is_asked_of_the_language_model(tmp_path: Path) -> None:
+    pytest.importorskip("motiongpt3.generation.conversation")
+    backbone = tiny.save_backbone(tmp_path / "backbone")
+    model = tiny.model(backbone)
+    assert isinstance(verb.answer_text(model, "hi", 0), str)
+    assert verb.answer_text(model, "hi", 0) == verb.answer_text(model, "hi", 5)
