@@ -29,7 +29,6 @@ import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,7 @@ from motiongpt3.evaluation.completion import (
 from motiongpt3.evaluation.intervals import bootstrap_interval
 from motiongpt3.evaluation.judgement import wilson_interval
 from motiongpt3.files import atomic_file
+from motiongpt3.generation.conversation import cut
 from motiongpt3.motion.motion import Motion
 
 SENTENCES = Path(__file__).with_name("ordinary_english.txt")
@@ -249,8 +249,8 @@ def completions(
     )
     gaps = [gap_of(len(clip)) for clip in clips]
     frames = [gap.frames for gap in gaps]
-    heads = [_cut(clip, 0, gap.head) for clip, gap in zip(clips, gaps)]
-    tails = [_cut(clip, gap.frames - gap.tail, gap.frames) for clip, gap in zip(clips, gaps) if gap.tail]
+    heads = [cut(clip, 0, gap.head) for clip, gap in zip(clips, gaps)]
+    tails = [cut(clip, gap.frames - gap.tail, gap.frames) for clip, gap in zip(clips, gaps) if gap.tail]
     errors: list[list[Any]] = [[] for _ in clips]
     for seed in seeds:
         # Seeds of neighbouring rounds must not meet, or clip 1 of one would be clip 0 of the next.
@@ -420,12 +420,6 @@ def check(dataset: HumanML3DDataset, split: str, console: Console) -> Results:
         "other_action": round(found.other_action, 5),
         "other_right": round(found.other_right, 5),
     }
-
-
-def _cut(motion: Motion, start: int, end: int) -> Motion:
-    """The frames from ``start`` up to ``end``, where they were."""
-    features = None if motion.features is None else motion.features[start:end]
-    return replace(motion, joints=motion.joints[start:end], features=features)
 
 
 def _spread(items: Sequence[Any], limit: int | None) -> list[Any]:

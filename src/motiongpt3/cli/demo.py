@@ -19,6 +19,7 @@ from rich.console import Console
 from motiongpt3.data.examples import BadLine, Example, find_motion_file, read_examples
 from motiongpt3.errors import InputError, MotionGPT3Error
 from motiongpt3.files import atomic_file
+from motiongpt3.tasks import MOTION, MOTION_MARKERS, without_markers
 
 if TYPE_CHECKING:
     from motiongpt3.motion.motion import Motion
@@ -28,9 +29,8 @@ TASKS = ("t2m", "m2t", "pred", "inbetween", "t2t")
 _TO_TEXT, _FROM_MOTION = ("m2t", "t2t"), ("m2t", "pred", "inbetween")
 MAX_BATCH = 1024
 _MAX_SEED = 2**32
-_MARKER = "<Motion_Placeholder>"
-# How the example files of MotionGPT and MotionGPT3 write it.
-_MARKERS = ("<motion>", "<Motion_Placeholder_s1>", "<Motion_Placeholder_s2>", "<Motion_Placeholder_Masked>")
+# How the example files of MotionGPT and MotionGPT3 write the place of a whole motion.
+_WHOLE_MOTION = "<motion>"
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ class _Demo:
 
     def prepare(self, index: int, entry: Example | BadLine, seed: int) -> list[_Item]:
         """The line as an item to answer; nothing if it is done already or cannot be done."""
+        from motiongpt3.generation.conversation import cut
+
         try:
             if isinstance(entry, BadLine):
                 raise InputError(entry.reason)
@@ -174,6 +176,8 @@ class _Demo:
             self.made += 1
 
     def _answers(self, items: Sequence[_Item]) -> list[Any]:
+        from motiongpt3.generation.conversation import cut
+
         model, seeds = self.model, [item.seed for item in items]
         texts = [item.example.text for item in items]
         given = [item.given for item in items if item.given is not None]
@@ -196,20 +200,21 @@ class _Demo:
     def _request(self, text: str) -> str:
         """What the model is told: its own wording where the line has none, with the markers that it wants."""
         own = self.model.request_for(self.task)
-        words = _without_markers(text)
-        if not words or words == _without_markers(own):
+        text = text.replace(_WHOLE_MOTION, MOTION)
+        words = without_markers(text)
+        if not words or words == without_markers(own):
             return own
         if self.task == "m2t":
             # A place for the motion in the midst of a sentence stays there.
-            return text.replace("<motion>", _MARKER)
-        marked = next((marker for marker in (*_MARKERS[1:], _MARKER) if marker in own), None)
+            return text
+        marked = next((marker for marker in MOTION_MARKERS if marker in own), None)
         if marked is None:
             return words
         return text if marked in text else f"{words} {marked}"
 
     def _given_path(self, entry: Example) -> Path | None:
         if self.task not in _FROM_MOTION:
-            if not _without_markers(entry.text):
+            if not without_markers(entry.text.replace(_WHOLE_MOTION, MOTION)):
                 raise InputError(f"task {self.task} needs words")
             if entry.path is not None:
                 raise InputError(f"task {self.task} is given no motion, but the line names {entry.path}")
@@ -242,6 +247,7 @@ class _Demo:
         return values == record and all(path.is_file() for path in files.values())
 
     def _write(self, item: _Item, answer: Any) -> None:
+        from motiongpt3.generation.conversation import cut
         from motiongpt3.motion.formats import write_motion
         from motiongpt3.render.skeleton import write_video
 
@@ -287,24 +293,10 @@ def answer_text(model: Any, text: str, seed: int) -> str:
     return Conversation(model).reply(text, task="t2t", seed=seed).text
 
 
-def cut(motion: Motion, start: int, end: int) -> Motion:
-    """The frames from ``start`` up to ``end``, where they were, with their features."""
-    from motiongpt3.motion.motion import Motion
-
-    features = None if motion.features is None else motion.features[start:end]
-    return Motion(motion.joints[start:end], motion.fps, features, motion.name, motion.source)
-
-
 def _gap(task: str, frames: int) -> Any:
     from motiongpt3.evaluation.completion import Gap
 
     return Gap.prediction(frames) if task == "pred" else Gap.inbetween(frames)
-
-
-def _without_markers(text: str) -> str:
-    for marker in (*_MARKERS, _MARKER):
-        text = text.replace(marker, " ")
-    return " ".join(text.split())
 
 
 def _digest(path: Path) -> str:
