@@ -289,6 +289,8 @@ def _completion_table(task: str, scores: dict[str, CompletionScore]) -> Table:
         "kept",
         "step at seam",
         "real step",
+        "pelvis a frame",
+        "real",
         "model less by",
         "in clips",
     ):
@@ -305,6 +307,8 @@ def _completion_table(task: str, scores: dict[str, CompletionScore]) -> Table:
             _centimetres(values["kept_error"], 4),
             _centimetres(values["seam_step"]),
             _centimetres(values["real_seam_step"]),
+            _centimetres(values["pelvis_step"]),
+            _centimetres(values["real_pelvis_step"]),
             _with_interval(less, "less_by") if less else "",
             f"{100 * less['clips_with_less']:.0f} %" if less else "",
         )

@@ -58,6 +58,21 @@ def test_errors_are_means_over_made_frames_only() -> None:
     assert error.seam_step > 0.4 > error.real_seam_step
 
 
+def test_standing_still_is_seen_in_the_steps_of_the_pelvis() -> None:
+    real = _sliding(velocity=(0.03, 0.5, 0.04))
+    gap = Gap(len(real), 5, 5)
+    error = completion_error(repeat_last_frame(real, gap), real, gap)
+    assert error.pelvis_step == 0.0
+    assert error.real_pelvis_step == pytest.approx(0.05, rel=1e-5)
+    # The step to the first made frame counts, the one out of the last does not.
+    made = real.clone()
+    made[gap.made.stop - 1] += torch.tensor([0.0, 0.0, 0.15])
+    made[gap.made.stop :] += 9.0
+    assert completion_error(made, real, gap).pelvis_step == pytest.approx(
+        (9 * 0.05 + math.hypot(0.03, 0.19)) / 10, rel=1e-5
+    )
+
+
 def test_the_final_error_is_that_of_the_last_made_frame() -> None:
     real = puppet.walk()
     made = real.clone()
@@ -137,7 +152,7 @@ def test_baselines_keep_what_is_given_and_look_at_nothing_else(frames: int, data
 
 
 def _error(mean: float, kept: float = 0.0) -> CompletionError:
-    return CompletionError(mean, 2 * mean, mean / 2, kept, 0.0, 0.0)
+    return CompletionError(mean, 2 * mean, mean / 2, kept, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_seeds_are_averaged_within_a_clip() -> None:

@@ -85,6 +85,9 @@ class CompletionError:
         seam_step: mean over joints of how far they move from a given frame to a made one or back, metres, the
             greatest over the seams.
         real_seam_step: the same of the real clip.
+        pelvis_step: mean distance that the pelvis moves horizontally to a made frame, metres a frame: a model
+            can be near on average by hardly moving.
+        real_pelvis_step: the same of the real clip.
     """
 
     mean_joint_error: float
@@ -93,6 +96,8 @@ class CompletionError:
     kept_error: float
     seam_step: float
     real_seam_step: float
+    pelvis_step: float
+    real_pelvis_step: float
 
 
 def completion_error(made: Tensor, real: Tensor, gap: Gap) -> CompletionError:
@@ -125,6 +130,8 @@ def completion_error(made: Tensor, real: Tensor, gap: Gap) -> CompletionError:
         kept_error=float(torch.linalg.vector_norm(made - real, dim=-1)[kept].max()),
         seam_step=_seam_step(made, gap),
         real_seam_step=_seam_step(real, gap),
+        pelvis_step=_pelvis_step(made, gap),
+        real_pelvis_step=_pelvis_step(real, gap),
     )
 
 
@@ -136,6 +143,11 @@ def _distance(first: Tensor, second: Tensor) -> Tensor:
 def _seam_step(joints: Tensor, gap: Gap) -> float:
     seams = [gap.head] + ([gap.frames - gap.tail] if gap.tail else [])
     return max(float(_distance(joints[seam], joints[seam - 1])) for seam in seams)
+
+
+def _pelvis_step(joints: Tensor, gap: Gap) -> float:
+    path = joints[gap.head - 1 : gap.made.stop, JOINT_INDEX["pelvis"]][:, [0, 2]]
+    return float(torch.linalg.vector_norm(path.diff(dim=0), dim=-1).mean())
 
 
 def repeat_last_frame(real: Tensor, gap: Gap) -> Tensor:
