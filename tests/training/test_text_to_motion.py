@@ -107,7 +107,7 @@ def test_language_model_is_neither_changed_nor_stored(
     assert all(name.startswith(("mot.motion.", "placeholders.", "head.")) for name in changed)
 
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    for part in ("state_dict", "current_model_state"):
+    for part in ("state_dict", "averaged_weights"):
         assert {name.split(".")[1] for name in saved[part]} == {"motion", "placeholders", "head"}
     read = MotionGPT3.from_pretrained(folder)
     assert all(torch.equal(read.state_dict()[name], tensor) for name, tensor in after.items())
