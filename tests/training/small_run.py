@@ -171,7 +171,7 @@ def to_be_killed(out: Path) -> None:
 def in_parallel(out: Path) -> None:
     """What each of two processes does: a whole run, and runs that are stopped and go on, in several ways."""
     settings: dict[str, Any] = {"batch_size": BATCH // 2, "callbacks": [GenerationCheck(4, size_of_head)]}
-    whole = train(out / "ddp", Small(chance=False), **settings)
+    whole = train(out / "ddp", Small(chance=False), keep_every=6, **settings)
     made = {"ddp": whole}
     for strategy in ("ddp", "fsdp"):
         name = f"{strategy}-parts"

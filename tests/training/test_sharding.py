@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,14 @@ def test_run_in_two_processes_goes_on_alike(two: Path) -> None:
     losses, rest = json.loads((two / "ddp.json").read_text())
     assert rest == losses[-len(rest) :]
     assert len(rest) == STEPS - 6
+
+
+def test_run_of_two_processes_can_go_on_in_one(one: tuple[Small, Path], two: Path, tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    shutil.copyfile(two / "ddp" / "checkpoints" / "step-6.ckpt", last)
+    rest = train(tmp_path, Small(chance=False))
+    assert rest.losses == pytest.approx(one[0].losses[6:], rel=1e-5)
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -146,7 +146,8 @@ def fit(
         saved = read_checkpoint(last, module)
         check_same_run(last, saved, optimizer, frozen)
         step = saved["global_step"]
-        logger.info("going on from %s, step %d", last, step)
+        if _rank() == 0:
+            logger.info("going on from %s, step %d", last, step)
         if step >= optimizer.steps:
             module.load_state_dict(saved["averaged_weights"], strict=False)
             return _rank() == 0
