@@ -15,6 +15,7 @@ from motiongpt3.data.loaders import Draw
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.motion_tokens import MotionTokenGPT
+from motiongpt3.training.joint_means import Term
 from motiongpt3.training.motion_tokens import (
     CaptionedCodes,
     CodedClip,
@@ -63,10 +64,10 @@ def test_both_directions_are_trained_and_the_text_stays_as_it_is(
 
         def recorded(
             self: MotionTokenTraining, batch: Any, loss: Any = loss, values: list[float] = values
-        ) -> torch.Tensor:
+        ) -> Term:
             found = loss(self, batch)
             if self.training:
-                values.append(float(found))
+                values.append(float(found.mean))
             return found
 
         monkeypatch.setattr(MotionTokenTraining, name, recorded)
@@ -116,7 +117,7 @@ def test_motion_loss_is_that_of_each_clip_alone(places: dict[str, Path], tmp_pat
         assert hidden is not None
         losses.append(F.cross_entropy(model.head(hidden[0]), tokens[1:], reduction="none"))
     # The cached text is rounded to half precision.
-    torch.testing.assert_close(module.motion_loss(batch), torch.cat(losses).mean(), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(module.motion_loss(batch).mean, torch.cat(losses).mean(), atol=2e-3, rtol=1e-3)
 
 
 @torch.no_grad()
@@ -134,12 +135,12 @@ def test_caption_loss_is_that_of_each_answer_alone(places: dict[str, Path], tmp_
         assert hidden is not None
         logits = model.mot.text_logits(hidden[0, -len(answer) - 1 : -1])
         losses.append(F.cross_entropy(logits, answer, reduction="none"))
-    torch.testing.assert_close(module.caption_loss(batch), torch.cat(losses).mean())
+    torch.testing.assert_close(module.caption_loss(batch).mean, torch.cat(losses).mean())
 
 
 def test_gradients_of_captions_reach_the_motion_branch_alone(places: dict[str, Path], tmp_path: Path) -> None:
     module, model, batch = lesson(places, tmp_path)
-    module.caption_loss(batch).backward()
+    module.caption_loss(batch).mean.backward()
     reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert "mot.motion.token_embedding.weight" in reached
     # The keys of the last layer with motion are the last thing that text sees of it.
@@ -163,7 +164,7 @@ def test_captions_can_be_learnt_by_heart(places: dict[str, Path], tmp_path: Path
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=0.02)
     losses = []
     for _ in range(60):
-        loss = module.caption_loss(batch)
+        loss = module.caption_loss(batch).mean
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()

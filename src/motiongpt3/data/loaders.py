@@ -268,6 +268,11 @@ class BatchStream:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return self._buckets.seed
+
     def __iter__(self) -> Iterator[Any]:
         loader = self._loader
         batches: DataLoader[Any] = DataLoader(

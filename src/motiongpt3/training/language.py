@@ -9,7 +9,8 @@ Shapes: B lessons, S text tokens, K latents, D width of a branch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +23,15 @@ from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStr
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import REQUEST_BLOCK, SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
-from motiongpt3.training.lessons import CaptionLessons, Decisions, LessonBatch, MotionLessons, TextLessons
+from motiongpt3.training.joint_means import Term, means_of, of_all, share_of, sums_of
+from motiongpt3.training.lessons import (
+    CaptionLessons,
+    Decisions,
+    LessonBatch,
+    LessonMix,
+    MotionLessons,
+    TextLessons,
+)
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 
 
@@ -48,7 +57,7 @@ class LiveTexts:
     ) -> None:
         self._ids = ids
         self._layers = layers
-        # On a function, which copies of the training module share.
+        # On a function, so that no module takes it for a part of itself.
         self._mot = lambda: mot
 
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
@@ -61,6 +70,27 @@ class LiveTexts:
         visible_BS = visible_frames(lengths, ids_BS.shape[1])
         stream = TokenStream.sequential(mot.embed_text(ids_BS), visible_BS)
         return mot.encode_text(stream, self._layers), lengths
+
+
+# The parts that are trained, by the names of `OptimizerConfig.part_rates`: the text in the last stage alone.
+PARTS = ("motion", "placeholders", "head")
+TEXT_PART = "text"
+
+# The terms of the loss, and the kinds of lessons of `LessonMix.rates` that have them.
+MOTION_LESSONS = ("t2m", "pred", "inbetween")
+TERMS = {
+    "head": MOTION_LESSONS,
+    "length": MOTION_LESSONS,
+    "answer": MOTION_LESSONS,
+    "decision": ("decision",),
+    "text": ("t2t",),
+    "caption": ("m2t",),
+}
+
+
+def terms_of(mix: LessonMix) -> tuple[str, ...]:
+    """The terms of the loss that the lessons of a mix can have."""
+    return tuple(term for term, kinds in TERMS.items() if any(mix.rates[kind] for kind in kinds))
 
 
 @dataclass(frozen=True)
@@ -83,9 +113,10 @@ class LanguageWeights:
 class LanguageTraining(LightningModule):
     """The losses of lessons, and what they train.
 
-    Only what trains is registered as a submodule, so that a frozen language model is neither averaged nor
-    written into checkpoints. The model itself hangs on a function, which copies of this module (the averaged
-    one) share instead of copying the language model.
+    Only what trains is registered as a submodule, so that a frozen language model is neither shared out to
+    other processes nor looked at in checkpoints. The model itself hangs on a function for that reason.
+
+    Terms of the loss are means over the lessons, latents or tokens of all processes (see `joint_means`).
 
     Args:
         model: its text branch is trained if any of its parameters require gradients.
@@ -93,6 +124,8 @@ class LanguageTraining(LightningModule):
         openings: texts before given motions, read at all layers.
         optimizer: rates, steps and averaging.
         weights: of the terms of the loss.
+        terms: those of `TERMS` that lessons can have. A step whose lessons have none of one logs NaN for it,
+            so that all processes log the same names, and none is taken over from a step before.
     """
 
     def __init__(
@@ -102,6 +135,7 @@ class LanguageTraining(LightningModule):
         openings: TextReader,
         optimizer: OptimizerConfig,
         weights: LanguageWeights,
+        terms: Sequence[str] = tuple(TERMS),
     ) -> None:
         super().__init__()
         self._model = lambda: model
@@ -109,53 +143,78 @@ class LanguageTraining(LightningModule):
         self.openings = openings
         self.optimizer = optimizer
         self.weights = weights
+        self.terms = tuple(terms)
         self.trained = nn.ModuleDict(
             {"motion": model.mot.motion, "placeholders": model.placeholders, "head": model.head}
         )
         if not model.mot.text_is_frozen:
-            self.trained["text"] = model.mot.text
+            self.trained[TEXT_PART] = model.mot.text
             if model.mot.text_head is not None:
                 self.trained["text_head"] = model.mot.text_head
+        self._validated: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Bring what does not train along to the device: Lightning moves only what is registered."""
         self._model().mot.to(self.device)
 
     def training_step(self, batch: LessonBatch, batch_index: int) -> Tensor:
-        loss, terms = self._losses(batch)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()})
-        self.log("train/loss", loss, prog_bar=True)
+        loss, means = self._losses(batch)
+        self.log_dict({f"train/{name}": means.get(name, math.nan) for name in self.terms})
+        self.log("train/loss", self._weighted(means), prog_bar=True)
         return loss
 
     def validation_step(self, batch: LessonBatch, batch_index: int) -> None:
-        loss, terms = self._losses(batch)
-        # As many as there are of motions: their loss is the one that is watched.
-        size = len(batch.motions.counts) if batch.motions else 1
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=size)
-        self.log("val/loss", loss, prog_bar=True, batch_size=size)
+        self._validated.append(sums_of(self._terms(batch), self.terms, self.device))
+
+    def on_validation_epoch_end(self) -> None:
+        means = means_of(of_all(torch.stack(self._validated).sum(dim=0)), self.terms)
+        self._validated.clear()
+        # All processes have the same numbers; Lightning wants to be told to agree on them.
+        self.log_dict({f"val/{name}": means.get(name, math.nan) for name in self.terms}, sync_dist=True)
+        self.log("val/loss", self._weighted(means), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        return configure_optimizer(self.parameters(), self.optimizer)
+        parts = {name: list(self.trained[name].parameters()) for name in PARTS}
+        text = [
+            parameter
+            for name in (TEXT_PART, "text_head")
+            if name in self.trained
+            for parameter in self.trained[name].parameters()
+        ]
+        return configure_optimizer(parts | ({TEXT_PART: text} if text else {}), self.optimizer)
 
     def _losses(self, batch: LessonBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        terms: dict[str, Tensor] = {}
-        total = torch.zeros((), device=self.device)
+        """The loss of this process's share of the batch, and the terms of the whole batch."""
+        terms = self._terms(batch)
+        joint = of_all(sums_of(terms, self.terms, self.device))
+        return self._weighted(share_of(terms, joint, self.terms)), means_of(joint, self.terms)
+
+    def _weighted(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Terms added up by their weights."""
+        weights = self.weights
+        factors = {
+            "head": 1.0,
+            "length": weights.length,
+            "answer": weights.decision,
+            "decision": weights.decision,
+            "text": weights.text,
+            "caption": weights.caption,
+        }
+        return torch.stack([factors[name] * value for name, value in values.items()]).sum()
+
+    def _terms(self, batch: LessonBatch) -> dict[str, Term]:
+        terms: dict[str, Term] = {}
         if batch.motions:
             terms["head"], terms["length"], terms["answer"] = self._motion_losses(batch.motions)
-            total = total + terms["head"] + self.weights.length * terms["length"]
-            total = total + self.weights.decision * terms["answer"]
         if batch.decisions:
             terms["decision"] = self._decision_loss(batch.decisions)
-            total = total + self.weights.decision * terms["decision"]
         if batch.texts:
             terms["text"] = self._text_loss(batch.texts)
-            total = total + self.weights.text * terms["text"]
         if batch.captions:
             terms["caption"] = self._caption_loss(batch.captions)
-            total = total + self.weights.caption * terms["caption"]
-        return total, terms
+        return terms
 
-    def _motion_losses(self, lessons: MotionLessons) -> tuple[Tensor, Tensor, Tensor]:
+    def _motion_losses(self, lessons: MotionLessons) -> tuple[Term, Term, Term]:
         """The head's loss over the latents that are asked for, and those of their number and the answer."""
         model = self._model()
         placeholders, head, objective = model.placeholders, model.head, model.objective
@@ -178,31 +237,38 @@ class LanguageTraining(LightningModule):
         prediction = head(objective.noised(latents, noise, times), objective.network_time(times), condition)
         asked_BK = visible_frames(counts, latents.shape[1]) & ~known.given
         answer_loss = F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted)
-        return objective.loss(prediction, latents, noise, asked_BK), length_loss, answer_loss
+        head_loss = objective.loss(prediction, latents, noise, asked_BK)
+        return (
+            Term(head_loss, asked_BK.sum()),
+            Term(length_loss, from_text.sum()),
+            Term(answer_loss, len(counts)),
+        )
 
-    def _decision_loss(self, lessons: Decisions) -> Tensor:
+    def _decision_loss(self, lessons: Decisions) -> Term:
         """Cross-entropy of the kind of answer that requests want."""
         model = self._model()
         assert isinstance(model.placeholders, SequencePlaceholders)
         cache, text_lengths = self._read(self.requests, lessons.prompts)
         start_hidden_BD = model.placeholders.start(model.mot, cache, text_lengths)
-        return F.cross_entropy(model.placeholders.answer_logits(start_hidden_BD), lessons.wanted)
+        loss = F.cross_entropy(model.placeholders.answer_logits(start_hidden_BD), lessons.wanted)
+        return Term(loss, len(lessons.prompts))
 
-    def _text_loss(self, lessons: TextLessons) -> Tensor:
+    def _text_loss(self, lessons: TextLessons) -> Term:
         """Cross-entropy per token of answers in text alone, the end token included."""
         mot = self._model().mot
         visible = visible_frames(lessons.lengths, lessons.ids.shape[1])
         hidden = mot(text=TokenStream.sequential(mot.embed_text(lessons.ids), visible)).text_hidden
         places = torch.arange(lessons.ids.shape[1], device=self.device)
         answered = visible[:, 1:] & (places[1:] >= lessons.answer_starts[:, None])
-        return F.cross_entropy(mot.text_logits(hidden[:, :-1][answered]), lessons.ids[:, 1:][answered])
+        loss = F.cross_entropy(mot.text_logits(hidden[:, :-1][answered]), lessons.ids[:, 1:][answered])
+        return Term(loss, answered.sum())
 
     def _read(self, texts: TextReader, numbers: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of texts that have been read, and their lengths (B,)."""
         cache, lengths = texts.batch(numbers)
         return cache.to(self.device), lengths.to(self.device)
 
-    def _caption_loss(self, lessons: CaptionLessons) -> Tensor:
+    def _caption_loss(self, lessons: CaptionLessons) -> Term:
         """Cross-entropy per token of the answers, the end token included."""
         model = self._model()
         mot, placeholders = model.mot, model.placeholders
@@ -231,4 +297,5 @@ class LanguageTraining(LightningModule):
             start=(before + counts + lessons.after_lengths)[rows],
         )
         hidden = torch.cat([first_hidden, mot(text=answer, cache=cache).text_hidden], dim=1)
-        return F.cross_entropy(mot.text_logits(hidden[answered]), lessons.answers[answered])
+        loss = F.cross_entropy(mot.text_logits(hidden[answered]), lessons.answers[answered])
+        return Term(loss, answered.sum())
