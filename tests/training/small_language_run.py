@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import MotionClips
 from motiongpt3.models.codec import MotionCodec, build_vae
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.training.curriculum import Wordings
@@ -21,7 +20,6 @@ from motiongpt3.training.lessons import LessonMix
 from motiongpt3.training.optimization import OptimizerConfig
 from motiongpt3.training.runs import RunConfig
 from motiongpt3.training.stages import LowRank, train_language
-from motiongpt3.training.vae import set_latent_statistics
 from tests import tiny
 from tests.data.datasets import write_tiny
 
@@ -38,8 +36,6 @@ def prepare(folder: Path) -> None:
     tiny.save_backbone(folder / "backbone")
     torch.manual_seed(0)
     codec = MotionCodec(build_vae(tiny.VAE), dataset.statistics)
-    # So that no term of the loss drowns the others.
-    set_latent_statistics(codec, MotionClips(dataset, dataset.segments("train")))
     for stage in ("pretrain", "instruct"):
         model = MotionGPT3.assemble(tiny.description(folder / "backbone", stage=stage), codec)
         tiny.randomise(model)

@@ -15,6 +15,7 @@ from motiongpt3.data.loaders import Draw
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.motion_tokens import MotionTokenGPT
+from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.joint_means import Term
 from motiongpt3.training.motion_tokens import (
     CaptionedCodes,
@@ -23,7 +24,6 @@ from motiongpt3.training.motion_tokens import (
     answer_ids,
     collate,
     encode_split,
-    read_captions,
     some_captions,
     train_motion_tokens,
 )
@@ -67,7 +67,7 @@ def test_both_directions_are_trained_and_the_text_stays_as_it_is(
         ) -> Term:
             found = loss(self, batch)
             if self.training:
-                values.append(float(found.mean))
+                values.append(float(found.mean.detach()))
             return found
 
         monkeypatch.setattr(MotionTokenTraining, name, recorded)
@@ -95,7 +95,7 @@ def lesson(
     model = tiny.token_model(places["backbone"])
     texts = ["one", "two of them", "a third text"]
     codes = [torch.tensor([1, 5, 2, 9]), torch.tensor([3]), torch.tensor([0, 0, 7])]
-    memory = read_captions(model, texts, tmp_path)
+    memory = CaptionMemory.read([model.prompt_ids(text) for text in texts], model, tmp_path)
     optimizer = OptimizerConfig(learning_rate=0.1, steps=1)
     module = MotionTokenTraining(model, memory, answer_ids(model, texts), optimizer, captions, 0.5)
     return module, model, collate([(row, 2 - place, place) for place, row in enumerate(codes)])

@@ -18,13 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, seed_everything
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, MotionClips, item_generator, pad_clips
-from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.data.loaders import LengthBuckets, item_generator, split_batches
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.dialogue import text_ids
 from motiongpt3.models.folders import load_strictly
 from motiongpt3.models.interleaving import TextPart, interleave
@@ -123,7 +122,7 @@ def train_motion_tokens(
         )
         for name, clips in splits.items()
     )
-    memory = read_captions(assembled, asked, out / "captions")
+    memory = CaptionMemory.read([assembled.prompt_ids(text) for text in asked], assembled, out / "captions")
     answers = answer_ids(assembled, said)
     sampler = LengthBuckets(
         [len(clip.codes) for clip in splits["train"]],
@@ -165,14 +164,8 @@ def encode_split(
     Raises:
         InputError: if the split has no segment that can be used.
     """
-    segments = dataset.segments(split)
-    if not segments:
-        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
     coded: list[CodedClip] = []
-    for start in range(0, len(segments), batch_size):
-        part = segments[start : start + batch_size]
-        clips = MotionClips(dataset, part)
-        batch = pad_clips([clips[index] for index in range(len(part))])
+    for part, _, batch in split_batches(dataset, split, batch_size):
         codes = motion_tokenizer.encode(batch.features, batch.lengths)
         coded.extend(
             CodedClip(
@@ -190,20 +183,6 @@ def some_captions(clips: Sequence[CodedClip], count: int | None, seed: int) -> l
         [clip.captions[place] for place in sorted(random.permutation(len(clip.captions))[:count].tolist())]
         for clip in clips
     ]
-
-
-def read_captions(model: MotionTokenGPT, captions: Sequence[str], folder: Path) -> CaptionMemory:
-    """The keys and values of all captions, laid out as requests for a motion."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("reading captions", total=len(captions))
-        return CaptionMemory.of(
-            [model.prompt_ids(text) for text in captions],
-            model.mot,
-            folder,
-            model.config.text_fingerprint,
-            progress=lambda done, total: progress.update(task, completed=done),
-        )
 
 
 def answer_ids(model: MotionTokenGPT, captions: Sequence[str]) -> list[Tensor]:

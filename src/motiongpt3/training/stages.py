@@ -21,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import seed_everything
-from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -320,14 +319,4 @@ def _reader(
     """Texts as the frozen text branch has read them, once; or a text branch in training, always anew."""
     if not model.mot.text_is_frozen:
         return LiveTexts(texts, model.mot, layers)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("reading requests", total=len(texts))
-        return CaptionMemory.of(
-            texts,
-            model.mot,
-            folder,
-            model.config.text_fingerprint,
-            progress=lambda done, total: progress.update(task, completed=done),
-            layers=layers,
-        )
+    return CaptionMemory.read(texts, model, folder, layers)
