@@ -27,6 +27,7 @@ from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.training import motion_tokens, stages, vae, vq
 from motiongpt3.training.optimization import OptimizerConfig
+from motiongpt3.training.runs import RunConfig
 from tests import tiny
 from tests.data.datasets import write_tiny
 
@@ -254,6 +255,28 @@ def test_overrides_replace_what_the_file_says(called: dict[str, Any], tmp_path: 
     assert called["data"] == Path("a")
     assert "recipe" not in called
     assert "config" not in called
+
+
+def test_resume_wants_a_run_to_go_on_with(called: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = recipe(tmp_path, recipe="vae", data="a", out=str(out), vae=tiny.VAE, optimizer=OPTIMIZER)
+    assert "no checkpoint to go on from" in refusal(config, "--resume", "--device", "cpu")
+    assert called == {}
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "checkpoints" / "last.ckpt").touch()
+    assert train(config, ["--resume", "--device", "cpu"]) == 0
+    assert called["out"] == out
+    assert "resume" not in called
+
+
+def test_runs_and_rates_of_parts_are_settings_too(called: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"data": "a", "out": "b", "stage": "finetune", "mix": {"texts": 1.0}}
+    rates = {**OPTIMIZER, "part_rates": {"text": 0.001, "head": 0.02}}
+    config = recipe(tmp_path, recipe="language", optimizer=rates, run={"strategy": "fsdp"}, **settings)
+    train(config, ["--run.devices", "2", "--device", "cpu"])
+    assert called["optimizer"].part_rates == {"text": 0.001, "head": 0.02}
+    assert called["run"] == RunConfig(devices=2, strategy="fsdp")
+    assert "part_rates: head: -1" in refusal(config, "--optimizer.part_rates.head", "-1")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from pathlib import Path
 
@@ -110,8 +109,3 @@ def test_size_of_the_batches_does_not_matter(model: MotionGPT3, tmp_path: Path) 
         one.batch([1, 4])[0].text_tensors(layers), all_at_once.batch([1, 4])[0].text_tensors(layers)
     ):
         torch.testing.assert_close(first, second, atol=2e-3, rtol=2e-3)
-
-
-def test_copies_share_the_file(model: MotionGPT3, tmp_path: Path) -> None:
-    memory = remember(model, tmp_path)
-    assert copy.deepcopy({"memory": memory})["memory"] is memory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from torch import Tensor
 from motiongpt3.errors import ConfigError
 from motiongpt3.models.mot import MixtureOfTransformers
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.training import stages
+from motiongpt3.training import generation_check, stages
 from motiongpt3.training.curriculum import Wordings
+from motiongpt3.training.generation_check import JudgedPrompts
 from motiongpt3.training.language import LanguageTraining
 from motiongpt3.training.lessons import LessonMix
 from motiongpt3.training.optimization import OptimizerConfig
@@ -67,9 +70,8 @@ def train(data: Path, out: Path, stage: Any, mix: LessonMix, steps: int = 3, **s
         optimizer,
         wordings=wordings,
         batch_size=4,
-        validate_every=steps,
         device="cpu",
-        **settings,
+        **{"validate_every": steps, **settings},
     )
 
 
@@ -129,6 +131,33 @@ def test_finetuning_trains_the_text(
     assert motion.joints.isfinite().all()
 
 
+def test_motions_of_judged_sentences_choose_the_best_checkpoint(
+    data: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prompts.json"
+    entry = {"prompt": "a person stands still", "action": "stand", "wording": "seen"}
+    path.write_text(json.dumps({"val": [entry]}))
+    successes = iter([1.0, 0.5])
+    asked: list[tuple[list[str], list[int]]] = []
+    evaluate = generation_check.evaluate_prompts
+
+    def recorded(generate: Any, prompts: Any, seeds: Any, **settings: Any) -> Any:
+        def listening(texts: list[str], numbers: list[int]) -> Any:
+            asked.append((texts, numbers))
+            return generate(texts, numbers)
+
+        evaluate(listening, prompts, seeds, **settings)
+        return SimpleNamespace(overall=SimpleNamespace(successes=next(successes), count=1, foot_skate=3.0))
+
+    monkeypatch.setattr(generation_check, "evaluate_prompts", recorded)
+    judged = JudgedPrompts(path, every=2, seeds=2)
+    out = tmp_path / "out"
+    train(data, out, "pretrain", EVERYTHING, 4, start_from=pretrained, judged=judged, validate_every=2)
+    assert asked == [(["a person stands still"] * 2, [0, 1])] * 2
+    assert torch.load(out / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 2
+    assert "generation/success" in (out / "logs" / "metrics.csv").read_text().splitlines()[0]
+
+
 def test_frozen_text_is_read_once(
     data: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +202,9 @@ def test_a_model_of_unknown_stage_is_let_through(caplog: pytest.LogCaptureFixtur
 def test_settings_that_contradict_are_refused(data: Path, pretrained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="low_rank: stage pretrain leaves the text branch"):
         train(data, tmp_path, "pretrain", EVERYTHING, start_from=pretrained, low_rank=LowRank())
+    rates = OptimizerConfig(learning_rate=0.1, steps=1, part_rates={"text": 0.1})
+    with pytest.raises(ConfigError, match="part_rates: text: no such part; there is motion, placeholders"):
+        train_language(data, tmp_path, "pretrain", EVERYTHING, rates, start_from=pretrained)
     with pytest.raises(ConfigError, match=r"mix\.texts"):
         train(data, tmp_path, "pretrain", LessonMix(texts=1), start_from=pretrained)
     with pytest.raises(ConfigError, match=r"mix\.decisions: the templates of stage text-to-motion have no"):

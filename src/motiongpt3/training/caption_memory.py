@@ -15,22 +15,27 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from rich.progress import Progress
 from torch import Tensor
 
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
+from motiongpt3.models.text_backbone import fingerprint
+
+if TYPE_CHECKING:
+    from motiongpt3.models.motion_tokens import MotionTokenGPT
+    from motiongpt3.models.motiongpt import MotionGPT3
 
 
 class CaptionMemory:
     """Keys and values of a fixed list of captions.
 
-    Build with `CaptionMemory.of`; ``batch`` gives the cache that motion attends to. Nothing changes it, so
-    its copies share the file's memory.
+    Build with `CaptionMemory.of` or `read`; ``batch`` gives the cache that motion attends to.
     """
 
     def __init__(
@@ -41,9 +46,6 @@ class CaptionMemory:
         self._offsets = offsets
         tokens = int(offsets[-1])
         self._rows = np.memmap(path, dtype=np.float16, mode="r", shape=(tokens, *self._shape))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> CaptionMemory:
-        return self
 
     @classmethod
     def of(
@@ -93,6 +95,26 @@ class CaptionMemory:
                         progress(done, len(captions))
                 rows.flush()
         return cls(path, offsets, layers, config.kv_heads, config.head_dim)
+
+    @classmethod
+    def read(
+        cls,
+        texts: Sequence[Sequence[int]],
+        model: MotionGPT3 | MotionTokenGPT,
+        folder: Path,
+        layers: tuple[int, ...] | None = None,
+    ) -> CaptionMemory:
+        """`of` for the text branch of a model, with a display of how far it is."""
+        with Progress(transient=True) as progress:
+            task = progress.add_task("reading texts", total=len(texts))
+            return cls.of(
+                texts,
+                model.mot,
+                folder,
+                model.config.text_fingerprint or fingerprint(model.mot.text),
+                progress=lambda done, total: progress.update(task, completed=done),
+                layers=layers,
+            )
 
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of the captions ``indices``, padded on the right, and their lengths (B,) in tokens."""

@@ -9,7 +9,8 @@ Shapes: B lessons, S text tokens, K latents, D width of a branch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,11 +25,13 @@ from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStr
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import Known, LatentPlaceholders, SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
+from motiongpt3.training.joint_means import Term, means_of, of_all, share_of, sums_of
 from motiongpt3.training.lessons import (
     CaptionLessons,
     Decisions,
     Draws,
     LessonBatch,
+    LessonMix,
     MotionLessons,
     TextLessons,
     WovenLessons,
@@ -60,7 +63,7 @@ class LiveTexts:
     ) -> None:
         self._ids = ids
         self._layers = layers
-        # On a function, which copies of the training module share.
+        # On a function, so that no module takes it for a part of itself.
         self._mot = lambda: mot
 
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
@@ -75,9 +78,37 @@ class LiveTexts:
         return mot.encode_text(stream, self._layers), lengths
 
 
+# The parts that are trained, by the names of `OptimizerConfig.part_rates`: the text in the last stage alone.
+PARTS = ("motion", "placeholders", "head")
+TEXT_PART = "text"
+
+# The terms of the loss, and the kinds of lessons of `LessonMix.rates` that have them.
+MOTION_LESSONS = ("t2m", "pred", "inbetween")
+TERMS = {
+    "head": MOTION_LESSONS,
+    "length": MOTION_LESSONS,
+    "answer": MOTION_LESSONS,
+    "woven": ("pred", "inbetween"),
+    "decision": ("decision",),
+    "text": ("t2t",),
+    "caption": ("m2t",),
+}
+
+
+# What only one of the layouts of `placeholders` has.
+SEQUENCE_TERMS, LATENT_TERMS = ("length", "answer", "decision"), ("woven",)
+
+
+def terms_of(mix: LessonMix, placeholders: nn.Module) -> tuple[str, ...]:
+    """The terms of the loss that the lessons of a mix can have in the layout of ``placeholders``."""
+    others = SEQUENCE_TERMS if isinstance(placeholders, LatentPlaceholders) else LATENT_TERMS
+    terms = (term for term, kinds in TERMS.items() if any(mix.rates[kind] for kind in kinds))
+    return tuple(term for term in terms if term not in others)
+
+
 @dataclass(frozen=True)
 class LanguageWeights:
-    """Weights of the terms of the loss; that of the head has weight 1.
+    """Weights of the terms of the loss; those of the head (``head``, ``woven``) have weight 1.
 
     Args:
         length: cross-entropy of the number of latents that the start token predicts.
@@ -95,9 +126,10 @@ class LanguageWeights:
 class LanguageTraining(LightningModule):
     """The losses of lessons, and what they train.
 
-    Only what trains is registered as a submodule, so that a frozen language model is neither averaged nor
-    written into checkpoints. The model itself hangs on a function, which copies of this module (the averaged
-    one) share instead of copying the language model.
+    Only what trains is registered as a submodule, so that a frozen language model is neither shared out to
+    other processes nor looked at in checkpoints. The model itself hangs on a function for that reason.
+
+    Terms of the loss are means over the lessons, latents or tokens of all processes (see `joint_means`).
 
     Args:
         model: its text branch is trained if any of its parameters require gradients.
@@ -105,6 +137,8 @@ class LanguageTraining(LightningModule):
         openings: texts before given motions, read at all layers.
         optimizer: rates, steps and averaging.
         weights: of the terms of the loss.
+        terms: those of `TERMS` that lessons can have. A step whose lessons have none of one logs NaN for it,
+            so that all processes log the same names, and none is taken over from a step before.
     """
 
     def __init__(
@@ -114,6 +148,7 @@ class LanguageTraining(LightningModule):
         openings: TextReader,
         optimizer: OptimizerConfig,
         weights: LanguageWeights,
+        terms: Sequence[str] = tuple(TERMS),
     ) -> None:
         super().__init__()
         self._model = lambda: model
@@ -121,59 +156,81 @@ class LanguageTraining(LightningModule):
         self.openings = openings
         self.optimizer = optimizer
         self.weights = weights
+        self.terms = tuple(terms)
         self.trained = nn.ModuleDict(
             {"motion": model.mot.motion, "placeholders": model.placeholders, "head": model.head}
         )
         if not model.mot.text_is_frozen:
-            self.trained["text"] = model.mot.text
+            self.trained[TEXT_PART] = model.mot.text
             if model.mot.text_head is not None:
                 self.trained["text_head"] = model.mot.text_head
+        self._validated: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Bring what does not train along to the device: Lightning moves only what is registered."""
         self._model().mot.to(self.device)
 
     def training_step(self, batch: LessonBatch, batch_index: int) -> Tensor:
-        loss, terms = self._losses(batch)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()})
-        self.log("train/loss", loss, prog_bar=True)
+        loss, means = self._losses(batch)
+        self.log_dict({f"train/{name}": means.get(name, math.nan) for name in self.terms})
+        self.log("train/loss", self._weighted(means), prog_bar=True)
         return loss
 
     def validation_step(self, batch: LessonBatch, batch_index: int) -> None:
-        loss, terms = self._losses(batch)
-        # As many as there are of motions: their loss is the one that is watched.
-        size = len(batch.motions.counts) if batch.motions else 1
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=size)
-        self.log("val/loss", loss, prog_bar=True, batch_size=size)
+        self._validated.append(sums_of(self._terms(batch), self.terms, self.device))
+
+    def on_validation_epoch_end(self) -> None:
+        means = means_of(of_all(torch.stack(self._validated).sum(dim=0)), self.terms)
+        self._validated.clear()
+        # All processes have the same numbers; Lightning wants to be told to agree on them.
+        self.log_dict({f"val/{name}": means.get(name, math.nan) for name in self.terms}, sync_dist=True)
+        self.log("val/loss", self._weighted(means), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        return configure_optimizer(self.parameters(), self.optimizer)
+        parts = {name: list(self.trained[name].parameters()) for name in PARTS}
+        text = [
+            parameter
+            for name in (TEXT_PART, "text_head")
+            if name in self.trained
+            for parameter in self.trained[name].parameters()
+        ]
+        return configure_optimizer(parts | ({TEXT_PART: text} if text else {}), self.optimizer)
 
     def _losses(self, batch: LessonBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        terms: dict[str, Tensor] = {}
-        total = torch.zeros((), device=self.device)
+        """The loss of this process's share of the batch, and the terms of the whole batch."""
+        terms = self._terms(batch)
+        joint = of_all(sums_of(terms, self.terms, self.device))
+        return self._weighted(share_of(terms, joint, self.terms)), means_of(joint, self.terms)
+
+    def _weighted(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Terms added up by their weights."""
+        weights = self.weights
+        factors = {
+            "head": 1.0,
+            "woven": 1.0,
+            "length": weights.length,
+            "answer": weights.decision,
+            "decision": weights.decision,
+            "text": weights.text,
+            "caption": weights.caption,
+        }
+        return torch.stack([factors[name] * value for name, value in values.items()]).sum()
+
+    def _terms(self, batch: LessonBatch) -> dict[str, Term]:
+        terms: dict[str, Term] = {}
         if batch.motions:
-            motion_terms = self._motion_losses(batch.motions)
-            terms |= motion_terms
-            total = total + motion_terms["head"]
-            if "length" in motion_terms:
-                total = total + self.weights.length * motion_terms["length"]
-                total = total + self.weights.decision * motion_terms["answer"]
+            terms |= self._motion_losses(batch.motions)
         if batch.woven:
-            terms["woven_head"] = self._woven_loss(batch.woven)
-            total = total + terms["woven_head"]
+            terms["woven"] = self._woven_loss(batch.woven)
         if batch.decisions:
             terms["decision"] = self._decision_loss(batch.decisions)
-            total = total + self.weights.decision * terms["decision"]
         if batch.texts:
             terms["text"] = self._text_loss(batch.texts)
-            total = total + self.weights.text * terms["text"]
         if batch.captions:
             terms["caption"] = self._caption_loss(batch.captions)
-            total = total + self.weights.caption * terms["caption"]
-        return total, terms
+        return terms
 
-    def _motion_losses(self, lessons: MotionLessons) -> dict[str, Tensor]:
+    def _motion_losses(self, lessons: MotionLessons) -> dict[str, Term]:
         """The head's loss; if there is a start token, also those of the number of latents and the answer."""
         model = self._model()
         placeholders, counts = model.placeholders, lessons.counts
@@ -189,11 +246,13 @@ class LanguageTraining(LightningModule):
         from_text = ~lessons.completes
         return {
             "head": self._head_loss(hidden_BKD, lessons.latents, counts, lessons.draws, lessons.known),
-            "length": (length_loss_B * from_text).sum() / from_text.sum().clamp(min=1),
-            "answer": F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted),
+            "length": Term((length_loss_B * from_text).sum() / from_text.sum().clamp(min=1), from_text.sum()),
+            "answer": Term(
+                F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted), len(counts)
+            ),
         }
 
-    def _woven_loss(self, lessons: WovenLessons) -> Tensor:
+    def _woven_loss(self, lessons: WovenLessons) -> Term:
         """The head's loss where motions stand in the request."""
         model = self._model()
         mot, placeholders = model.mot, model.placeholders
@@ -216,7 +275,7 @@ class LanguageTraining(LightningModule):
 
     def _head_loss(
         self, hidden: Tensor, latents: Tensor, counts: Tensor, draws: Draws, known: Known | None = None
-    ) -> Tensor:
+    ) -> Term:
         """The objective's loss over all draws, of the latents (B, K, C) that are not given."""
         model = self._model()
         placeholders, head, objective = model.placeholders, model.head, model.objective
@@ -238,31 +297,33 @@ class LanguageTraining(LightningModule):
             asked_BK = asked_BK & ~given_BK
         condition = placeholders.condition(head, hidden, counts)
         prediction = head(noisy_BKC, objective.network_time(draws.times), condition)
-        return objective.loss(prediction, latents, draws.noise, asked_BK)
+        return Term(objective.loss(prediction, latents, draws.noise, asked_BK), asked_BK.sum())
 
-    def _decision_loss(self, lessons: Decisions) -> Tensor:
+    def _decision_loss(self, lessons: Decisions) -> Term:
         """Cross-entropy of the kind of answer that requests want."""
         model = self._model()
         assert isinstance(model.placeholders, SequencePlaceholders)
         cache, text_lengths = self._read(self.requests, lessons.prompts)
         start_hidden_BD = model.placeholders.start(model.mot, cache, text_lengths)
-        return F.cross_entropy(model.placeholders.answer_logits(start_hidden_BD), lessons.wanted)
+        loss = F.cross_entropy(model.placeholders.answer_logits(start_hidden_BD), lessons.wanted)
+        return Term(loss, len(lessons.prompts))
 
-    def _text_loss(self, lessons: TextLessons) -> Tensor:
+    def _text_loss(self, lessons: TextLessons) -> Term:
         """Cross-entropy per token of answers in text alone, the end token included."""
         mot = self._model().mot
         visible = visible_frames(lessons.lengths, lessons.ids.shape[1])
         hidden = mot(text=TokenStream.sequential(mot.embed_text(lessons.ids), visible)).text_hidden
         places = torch.arange(lessons.ids.shape[1], device=self.device)
         answered = visible[:, 1:] & (places[1:] >= lessons.answer_starts[:, None])
-        return F.cross_entropy(mot.text_logits(hidden[:, :-1][answered]), lessons.ids[:, 1:][answered])
+        loss = F.cross_entropy(mot.text_logits(hidden[:, :-1][answered]), lessons.ids[:, 1:][answered])
+        return Term(loss, answered.sum())
 
     def _read(self, texts: TextReader, numbers: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of texts that have been read, and their lengths (B,)."""
         cache, lengths = texts.batch(numbers)
         return cache.to(self.device), lengths.to(self.device)
 
-    def _caption_loss(self, lessons: CaptionLessons) -> Tensor:
+    def _caption_loss(self, lessons: CaptionLessons) -> Term:
         """Cross-entropy per token of the answers, the end token included."""
         model = self._model()
         mot, placeholders = model.mot, model.placeholders
@@ -284,4 +345,5 @@ class LanguageTraining(LightningModule):
             start=(before + counts + lessons.after_lengths)[rows],
         )
         hidden = torch.cat([first_hidden, mot(text=answer, cache=cache).text_hidden], dim=1)
-        return F.cross_entropy(mot.text_logits(hidden[answered]), lessons.answers[answered])
+        loss = F.cross_entropy(mot.text_logits(hidden[answered]), lessons.answers[answered])
+        return Term(loss, answered.sum())

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import MotionClips, item_generator, pad_clips
-from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.data.loaders import item_generator, split_batches
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.codec import MotionCodec
 from motiongpt3.models.dialogue import MotionMark
 from motiongpt3.models.known import GivenFrames, known_latents
@@ -76,15 +76,8 @@ def encode_split(
     Raises:
         InputError: if the split has no segment that can be used.
     """
-    segments = dataset.segments(split)
-    if not segments:
-        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
     encoded: list[EncodedClip] = []
-    for start in range(0, len(segments), batch_size):
-        part = segments[start : start + batch_size]
-        clips = MotionClips(dataset, part)
-        features = [clips[index] for index in range(len(part))]
-        batch = pad_clips(features)
+    for part, features, batch in split_batches(dataset, split, batch_size):
         means, stds = codec.encode(batch.features, batch.lengths)
         counts = codec.latent_counts(batch.lengths).tolist()
         encoded.extend(

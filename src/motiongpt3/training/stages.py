@@ -21,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import seed_everything
-from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -32,10 +31,18 @@ from motiongpt3.errors import ConfigError, MissingDependencyError
 from motiongpt3.models.codec import MotionCodec
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import SequencePlaceholders
-from motiongpt3.models.text_backbone import fingerprint
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.curriculum import Wordings, write_curriculum
-from motiongpt3.training.language import LanguageTraining, LanguageWeights, LiveTexts, TextReader
+from motiongpt3.training.generation_check import SUCCESS, JudgedPrompts
+from motiongpt3.training.language import (
+    PARTS,
+    TEXT_PART,
+    LanguageTraining,
+    LanguageWeights,
+    LiveTexts,
+    TextReader,
+    terms_of,
+)
 from motiongpt3.training.lessons import (
     EncodedClip,
     LessonMix,
@@ -45,7 +52,7 @@ from motiongpt3.training.lessons import (
     encode_split,
 )
 from motiongpt3.training.optimization import OptimizerConfig
-from motiongpt3.training.runs import fit
+from motiongpt3.training.runs import RunConfig, fit
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +117,11 @@ def train_language(
     draws: int = 1,
     label_balance: float = 0.5,
     validate_every: int = 1000,
+    judged: JudgedPrompts | None = None,
     store: Literal["float32", "float16"] = "float32",
     seed: int = 0,
     device: str = "auto",
+    run: RunConfig | None = None,
 ) -> Path:
     """Train one stage and write the model to ``out/model``.
 
@@ -124,7 +133,8 @@ def train_language(
         out: folder for checkpoints, logs, what the text branch has read, and the finished model.
         stage: which.
         mix: how often each kind of lesson is drawn.
-        optimizer: rates, steps and averaging.
+        optimizer: rates, steps and averaging; parts with rates of their own may be ``motion``,
+            ``placeholders``, ``head`` and, in stage finetune, ``text``.
         start_from: the finished model of the stage before, or of this stage to train it further.
         codec: only to begin with text-to-motion: folder of the trained motion VAE;
         model: and what the model's config.json says beyond the VAE: text backbone, motion branch, head.
@@ -142,9 +152,12 @@ def train_language(
         label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
             Clips without a label count as a label of their own.
         validate_every: steps.
+        judged: sentences to make motions of in some of the validations; ``best.ckpt`` is then the one that
+            does most of what they say, instead of that of the smallest loss.
         store: how the finished model's weights are stored; half precision halves the file.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        run: several devices, precision, logging, further checkpoints.
 
     Returns:
         The folder of the finished model.
@@ -161,6 +174,7 @@ def train_language(
         raise ConfigError(
             f"mix.texts: stage {stage} leaves the text branch as it is, and learns nothing from text"
         )
+    optimizer.check_parts((*PARTS, TEXT_PART) if chosen.trains_text else PARTS)
     trained = _model_to_train(stage, start_from, codec, model)
     if chosen.trains_text:
         _train_text(trained, low_rank)
@@ -191,8 +205,15 @@ def train_language(
         weights=balanced_rates([clip.label for clip in splits["train"]], label_balance),
         seed=seed,
     )
-    fit(
-        LanguageTraining(trained, requests, openings, optimizer, weights or LanguageWeights()),
+    first = fit(
+        LanguageTraining(
+            trained,
+            requests,
+            openings,
+            optimizer,
+            weights or LanguageWeights(),
+            terms_of(mix, trained.placeholders),
+        ),
         DataLoader(training, batch_sampler=sampler, collate_fn=training.collate),
         DataLoader(
             validation, batch_sampler=Shares(len(validation), batch_size), collate_fn=validation.collate
@@ -200,11 +221,15 @@ def train_language(
         out,
         optimizer,
         validate_every=validate_every,
-        monitor="val/loss",
+        monitor=SUCCESS if judged else "val/loss",
+        monitor_mode="max" if judged else "min",
         device=device,
+        callbacks=[judged.check(trained)] if judged else None,
+        run=run,
     )
-    _finish(trained, stage, chosen, low_rank is not None)
-    trained.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
+    if first:
+        _finish(trained, stage, chosen, low_rank is not None)
+        trained.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
     return out / "model"
 
 
@@ -309,13 +334,4 @@ def _reader(
     """Texts read once by the frozen text branch and kept in ``folder``; without one, read anew always."""
     if folder is None:
         return LiveTexts(texts, model.mot, layers)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("reading requests", total=len(texts))
-        return CaptionMemory.of(
-            texts,
-            model.mot,
-            folder,
-            model.config.text_fingerprint or fingerprint(model.mot.text),
-            progress=lambda done, total: progress.update(task, completed=done),
-            layers=layers,
-        )
+    return CaptionMemory.read(texts, model, folder, layers)
