@@ -26,7 +26,8 @@ from motiongpt3.motion.skeleton import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, PA
 BODY_FILE = Path(__file__).with_name("body.npz")
 MANNEQUIN_FILE = Path(__file__).with_name("mannequin.npz")
 BONE_NAMES = (*JOINT_NAMES, *(bone.name for bone in TWIST_BONES))
-BONE_PARENTS = (*PARENTS, *(PARENTS[bone.joint] for bone in TWIST_BONES))
+EXTRA_BONES = tuple((bone.name, PARENTS[bone.joint], bone.joint) for bone in TWIST_BONES)
+"""Of each bone after the 22 joints: name, the joint it is relative to, and the joint on which it sits."""
 
 Detail = Literal["full", "light"]
 
@@ -154,7 +155,12 @@ def embedded_body(detail: Detail = "full") -> EmbeddedBody:
     files = {"full": BODY_FILE, "light": MANNEQUIN_FILE}
     if detail not in files:
         raise InputError(f"unknown detail {detail!r}: use full or light")
-    with np.load(files[detail], allow_pickle=False) as arrays:
+    return read_body(files[detail])
+
+
+def read_body(path: Path) -> EmbeddedBody:
+    """Read what `save_body` packed."""
+    with np.load(path, allow_pickle=False) as arrays:
         template = torch.from_numpy(arrays["template"])
         indices = torch.from_numpy(arrays["bone_indices"].astype(np.int64))
         shares = torch.from_numpy(arrays["bone_weights"].astype(np.float32)) / _WEIGHT_STEPS

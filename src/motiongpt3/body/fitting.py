@@ -111,10 +111,9 @@ def fit_body(motion: Motion, body: Body, proportions: bool = True) -> BodyMotion
     above = world[:, list(PARENTS[1:])].transpose(-1, -2)
     rotations = torch.cat([world[:, :1], above @ world[:, 1:]], dim=1)
     translation = joints[:, 0] - body.joints[0]
-    if not proportions or body.name != "embedded":
-        # Where lengths differ, spread the difference over all joints rather than over the far ones.
-        placed = posed_joints(body, rotations, translation)
-        translation = translation + (joints - placed).mean(dim=1)
+    # Where lengths differ, spread the difference over all joints rather than over the far ones.
+    placed = posed_joints(body, rotations, translation)
+    translation = translation + (joints - placed).mean(dim=1)
     return BodyMotion(body, rotations, translation, motion.fps, motion.name)
 
 

@@ -26,9 +26,14 @@ class Body(Protocol):
         joints: (22, 3) in the T-pose, metres, y up.
     """
 
-    name: str
-    faces: Tensor
-    joints: Tensor
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def faces(self) -> Tensor: ...
+
+    @property
+    def joints(self) -> Tensor: ...
 
     @property
     def vertex_count(self) -> int:
