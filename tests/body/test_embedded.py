@@ -137,16 +137,14 @@ def test_twisting_does_not_wring_limbs_out(joint):
     for place in (0.3, 0.5, 0.7):
         near = ((share - place).abs() < 0.1) & (aside < 0.12)
         assert near.sum() > 10
-        assert girth(twisted, near) > 0.9 * girth(still, near)
+        assert girth(twisted, near) > 0.85 * girth(still, near)
 
 
 def test_proportions_move_joints_and_mesh_together(body):
     offsets = joint_offsets(body.joints)
     longer = offsets.clone()
-    knees, ankles = (
-        [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right")] for part in ("knee", "ankle")
-    )
-    longer[knees + ankles] *= 1.2
+    legs = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("knee", "ankle")]
+    longer[legs] *= 1.2
     tall = body.with_proportions(longer)
     assert posed_joints(tall, rotations_with(), torch.zeros(3)) == pytest.approx(tall.joints, abs=1e-6)
     assert joint_offsets(tall.joints) == pytest.approx(longer, abs=1e-6)

@@ -8,6 +8,7 @@ names beyond those few are refused. Arrays are then made from the remembered byt
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ _ARRAYS = ("v_template", "f", "J_regressor", "weights", "posedirs", "shapedirs",
 _OPTIONAL = ("hands_meanl", "hands_meanr", "hands_componentsl", "hands_componentsr")
 _BROKEN_PICKLE = (
     pickle.UnpicklingError,
+    struct.error,
     ValueError,
     TypeError,
     KeyError,
@@ -39,8 +41,10 @@ _KNOWN = {
     "scipy": {"csc_matrix": "sparse", "csr_matrix": "sparse", "coo_matrix": "sparse"},
     "copy_reg": {"_reconstructor": "object"},
     "copyreg": {"_reconstructor": "object"},
-    "__builtin__": {"object": "type"},
-    "builtins": {"object": "type"},
+    "__builtin__": {"object": "type", "set": "other", "frozenset": "other"},
+    "builtins": {"object": "type", "set": "other", "frozenset": "other"},
+    "collections": {"OrderedDict": "other", "defaultdict": "other"},
+    "weakref": {"WeakKeyDictionary": "other"},
     "_codecs": {"encode": "bytes"},
 }
 
@@ -101,9 +105,8 @@ def read_smpl_pickle(path: str | Path) -> dict[str, np.ndarray]:
 
 def _load(file: IO[bytes], path: Path) -> Any:
     # Made anew for every file, so that nothing a file does to them outlives it.
-    kinds = {
-        kind: type(kind, (_Remembered,), {"kind": kind}) for kind in ("array", "dtype", "sparse", "chumpy")
-    }
+    words = ("array", "dtype", "sparse", "chumpy", "other")
+    kinds = {word: type(word, (_Remembered,), {"kind": word}) for word in words}
 
     def make_object(kind: Any, *_: Any) -> Any:
         if not (isinstance(kind, type) and issubclass(kind, _Remembered)):
