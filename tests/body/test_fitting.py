@@ -15,7 +15,7 @@ from motiongpt3.errors import InputError
 from motiongpt3.motion.kinematics import put_on_floor
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.rotations import axis_angle_to_matrix, unit_vector
-from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
+from motiongpt3.motion.skeleton import CHAINS, JOINT_INDEX, JOINT_NAMES, PARENTS
 from tests.body.smpl_arrays import smpl_arrays
 from tests.figures import raising_arm, standing, walking
 from tests.motion.bodies import wriggling
@@ -33,23 +33,20 @@ def steps_in_degrees(rotations: torch.Tensor) -> torch.Tensor:
 
 
 def flips(fitted: BodyMotion, motion: Motion, limit: float = 60.0) -> list[tuple[str, int]]:
-    """Joints that turn further than the limit in one frame although no bone near them does."""
+    """Joints that turn further than the limit in one frame although nothing of their limb does by far."""
     world = joint_transforms(fitted.rotations, fitted.body.joints, fitted.translation)[..., :3]
     turned = steps_in_degrees(world)
-    bones = unit_vector(joint_offsets(motion.joints))
+    joints = motion.joints
+    lines = [joints[:, J[f"left_{part}"]] - joints[:, J[f"right_{part}"]] for part in ("hip", "shoulder")]
+    bones = unit_vector(torch.cat([joint_offsets(joints), torch.stack(lines, dim=1)], dim=1))
     swung = (bones[1:] * bones[:-1]).sum(-1).clamp(-1, 1).acos().rad2deg()
     swung[:, 0] = 0
     found = []
     for joint in range(22):
-        # The bones that a joint's rotation is found from: its own, those below, and those they bend against.
-        below = [child for child in range(22) if PARENTS[child] == joint]
-        near = [joint, *below, *(child for child in range(22) if PARENTS[child] in below)]
-        near.append(max(PARENTS[joint], 0))
-        source = swung[:, near].amax(1)
-        found += [
-            (JOINT_NAMES[joint], int(frame))
-            for frame in ((turned[:, joint] > limit) & (source < limit)).nonzero()[:, 0]
-        ]
+        limb = {member for chain in CHAINS if joint in chain for member in chain}
+        source = swung[:, [*limb, 22, 23]].amax(1)
+        suspicious = (turned[:, joint] > limit) & (source < 2 / 3 * limit)
+        found += [(JOINT_NAMES[joint], int(frame)) for frame in suspicious.nonzero()[:, 0]]
     return found
 
 

@@ -87,7 +87,7 @@ def test_shape_follows_the_lengths_of_bones():
 
 
 def test_a_missing_model_says_where_to_get_it(tmp_path):
-    with pytest.raises(MissingDependencyError, match=r"licensed: get yours from https://smpl\.is"):
+    with pytest.raises(MissingDependencyError, match=r"licence, from https://smpl\.is"):
         read_smpl(tmp_path, "smpl")
     (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"x")
     with pytest.raises(MissingDependencyError, match="convert-smpl"):

@@ -42,6 +42,7 @@ UP = (0.0, 1.0, 0.0)
 _NATURAL_PULL = 0.02
 _SMOOTHNESS = 4.0
 _FEET_PULL = 0.3
+_HIP_TWIST = 0.9  # radians that a foot can turn a straight leg
 _SMOOTHNESS_RATE = 20.0
 
 # A foot is planted when its ball is this near the floor (metres) and slower than this (metres a second).
@@ -211,7 +212,7 @@ def _turn_leg(
     bend = torch.linalg.cross(thigh, shin)
     knee_angle = _angle_between(natural @ rest.new_tensor([1.0, 0.0, 0.0]), bend, thigh)
     across, rest_across = torch.linalg.cross(sole, shin), torch.linalg.cross(rest[foot], rest[ankle])
-    foot_angle = _angle_between(natural @ rest_across, across, thigh)
+    foot_angle = _angle_between(natural @ rest_across, across, thigh).clamp(-_HIP_TWIST, _HIP_TWIST)
     bent = bend.square().sum(-1)
     observed = [(knee_angle, bent), (foot_angle, _FEET_PULL * (1 - bent) * across.square().sum(-1))]
     twist = _smooth_path(observed, fps)
@@ -229,7 +230,7 @@ def _turn_leg(
     # A lifted heel bends the toes, so that they stay on the floor.
     slope, rest_slope = -sole[:, 1].clamp(-1, 1).asin(), -rest[foot, 1].asin()
     lift = (slope - rest_slope).clamp(0, _TOE_BEND) * torch.sigmoid((0.05 - height) / 0.012)
-    lift = _smooth_path([(lift, torch.ones_like(lift))], fps, natural_pull=0.0, smoothness=0.5)
+    lift = _smooth_path([(lift, torch.ones_like(lift))], fps, natural_pull=0.0, smoothness=2.0)
     world[foot] = world[ankle] @ axis_angle_to_matrix(-lift[:, None] * unit_vector(side_axis))
 
 

@@ -44,6 +44,11 @@ _FILES = (
     "{0}/{1}.npz",
     "{0}.npz",
 )
+_SITES = {
+    "smpl": "https://smpl.is.tue.mpg.de",
+    "smplh": "https://mano.is.tue.mpg.de",
+    "smplx": "https://smpl-x.is.tue.mpg.de",
+}
 _PICKLE_SUFFIXES = (".pkl", ".pickle")
 
 
@@ -277,9 +282,8 @@ def _find(path: Path, model: str | None, gender: str) -> Path:
             return candidate
     pickles = [file for file in sorted(path.glob("**/*.pkl"))[:20] if file.is_file()] if path.is_dir() else []
     hint = f"; {pickles[0]} is a pickle: motiongpt3 convert-smpl converts it" if pickles else ""
+    looked = ", ".join(candidate.relative_to(path).as_posix() for candidate in candidates[:3])
     raise MissingDependencyError(
-        f"no {gender} {model or 'SMPL'} body model in {path} (looked for "
-        f"{', '.join(str(candidate) for candidate in candidates[:3])} and others){hint}; body models are "
-        "licensed: get yours from https://smpl.is.tue.mpg.de, https://mano.is.tue.mpg.de or "
-        "https://smpl-x.is.tue.mpg.de"
+        f"no {gender} {model or 'SMPL'} body model in {path} (looked for {looked} and others){hint}; "
+        f"get yours, under its own licence, from {_SITES[model or 'smpl']}"
     )
