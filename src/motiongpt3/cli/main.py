@@ -58,6 +58,7 @@ VERBS: dict[str, Verb] = {
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
+    "render": Verb("motiongpt3.cli.render", "draw motions: films and pictures of bodies or skeletons"),
     "fit": Verb("motiongpt3.cli.fit", "put a body on motions: vertices, parameters"),
     "convert-smpl": Verb("motiongpt3.cli.convert_smpl", "read an original SMPL file without running it"),
     "import-official": Verb("motiongpt3.cli.import_official", "convert an official checkpoint"),

@@ -1,4 +1,5 @@
 """Pictures and films of motion, drawn in software: no OpenGL, no display.
 
-``skeleton`` is what callers use: `render_frames`, `write_video`, `write_strip`.
+What callers use: `film` (frames, films), `stills` (one pose, or a whole motion in one picture) and `skeleton`
+(strips of poses side by side).
 """

@@ -43,6 +43,11 @@ def text_height(lines: int, pixels: int) -> int:
     return round(lines * pixels * _LINE_HEIGHT)
 
 
+def centred(lines: list[str], width: int, pixels: int) -> list[tuple[str, float, float]]:
+    """Labels ``(text, centre x, top y)`` of lines in the middle of a picture, from its top."""
+    return [(line, width / 2, 0.5 * pixels + text_height(k, pixels)) for k, line in enumerate(lines)]
+
+
 def text_layer(
     size: tuple[int, int], labels: list[tuple[str, float, float]], pixels: int
 ) -> NDArray[np.float32]:

@@ -1,0 +1,195 @@
+"""Single pictures of motion: one pose, or a whole motion with its poses fading in through time.
+
+Shapes: K poses, N balls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from motiongpt3.errors import InputError
+from motiongpt3.files import atomic_file
+from motiongpt3.motion.motion import Motion
+from motiongpt3.motion.skeleton import JOINT_INDEX
+from motiongpt3.render.camera import Array, camera_axes
+from motiongpt3.render.figures import Figure, Pose, Style, make_figure
+from motiongpt3.render.lettering import INK, centred, text_height, text_layer, wrap
+from motiongpt3.render.painter import Floor, SoftShadow
+from motiongpt3.render.staging import (
+    AZIMUTH,
+    ELEVATION,
+    balls_of,
+    checked_joints,
+    checked_size,
+    floor_height,
+    heading,
+    middle_height,
+    standing_camera,
+)
+
+MAX_POSES = 64
+# The first pose of a sequence has faded so far.
+_FADE = 0.66
+# Poses nearer than this, as a share of the body's size, are spread out sideways.
+_CROWDED, _SPREAD = 0.34, 0.62
+# Degrees from the side of the way that a sequence is seen, towards its end.
+_SEQUENCE_TURN = math.radians(28)
+_PICTURE_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+
+
+def render_frame(
+    motion: Motion,
+    at: float = 0.5,
+    size: int | tuple[int, int] = 720,
+    caption: str | None = None,
+    style: Style = "cylinders",
+) -> NDArray[np.uint8]:
+    """Draw one pose.
+
+    Args:
+        motion: see `render_frames`.
+        at: which: 0 is the first frame, 1 the last, 0.5 half-way.
+        size: width and height in pixels, or one number for a square; even, 64 to 4096.
+        caption: text at the top; none when empty or ``None``.
+        style: skeleton, cylinders or mesh.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        InputError: see `render_frames`; or a moment outside 0 to 1.
+    """
+    joints = checked_joints(motion)
+    if not 0 <= at <= 1:
+        raise InputError(f"a pose is from 0 (the first frame) to 1 (the last), not {at}")
+    frame = round(at * (len(joints) - 1))
+    pelvis = joints[frame, JOINT_INDEX["pelvis"]]
+    figure = make_figure(motion, style)
+    place = np.array([pelvis[0], 0, pelvis[2]], dtype=np.float32)
+    azimuth = heading(joints, frame) + AZIMUTH
+    return _draw(figure, joints, [(frame, -place, 0.0)], azimuth, checked_size(size), caption)
+
+
+def render_sequence(
+    motion: Motion,
+    poses: int = 8,
+    size: int | tuple[int, int] = (1280, 640),
+    caption: str | None = None,
+    style: Style = "cylinders",
+) -> NDArray[np.uint8]:
+    """Draw a whole motion in one picture: poses evenly spaced in time, the earlier the paler.
+
+    Poses stand where they were, and the way runs from left to right. Where that would heap them up, they are
+    spread out sideways.
+
+    Args:
+        motion: see `render_frames`.
+        poses: how many, 1 to 64; a clip with fewer frames shows each once.
+        size: see `render_frame`.
+        caption: see `render_frame`.
+        style: see `render_frame`.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        InputError: see `render_frames`; or an impossible number of poses.
+    """
+    joints = checked_joints(motion)
+    if not 1 <= poses <= MAX_POSES:
+        raise InputError(f"a sequence takes 1 to {MAX_POSES} poses, got {poses}")
+    checked = checked_size(size)
+    figure = make_figure(motion, style)
+    count = min(poses, len(joints))
+    frames = np.round(np.linspace(0, len(joints) - 1, count)).astype(int)
+    azimuth, places = _laid_out(joints, frames, figure.mannequin.size)
+    fades = _FADE * (1 - np.linspace(0, 1, count)) if count > 1 else np.zeros(1)
+    standing = list(zip(frames.tolist(), places, fades.tolist(), strict=True))
+    return _draw(figure, joints, standing, azimuth, checked, caption)
+
+
+def write_picture(picture: NDArray[np.uint8], path: str | Path) -> None:
+    """Write a picture as .png, .webp or .jpg, which appears only when it is complete.
+
+    Raises:
+        InputError: another ending.
+    """
+    path = Path(path)
+    kind = _PICTURE_SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        known = ", ".join(_PICTURE_SUFFIXES)
+        raise InputError(f"cannot write a picture as {path.suffix or 'a file without ending'!r}: use {known}")
+    options = {"optimize": True} if kind == "PNG" else {"quality": 90}
+    with atomic_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format=kind, **options)
+
+
+def _laid_out(joints: Array, frames: NDArray[np.int64], size: float) -> tuple[float, list[Array]]:
+    """Where to look from, and what to add to each frame's positions: (3,) metres."""
+    route = joints[frames, JOINT_INDEX["pelvis"]] * np.array([1, 0, 1], dtype=np.float32)
+    steps = np.linalg.norm(np.diff(route, axis=0), axis=-1)
+    if not len(steps) or float(np.median(steps)) > _CROWDED * size:
+        way = route[-1] - route[0]
+        if np.linalg.norm(way) < size:
+            # Somewhere and back: the direction it reached furthest in.
+            way = route[np.argmax(np.linalg.norm(route - route[0], axis=-1))] - route[0]
+        azimuth = math.atan2(-float(way[2]), float(way[0])) + _SEQUENCE_TURN
+        middle = (route.min(axis=0) + route.max(axis=0)) / 2
+        return azimuth, [-middle for _ in frames]
+    azimuth = heading(joints) + AZIMUTH
+    right = camera_axes(azimuth, ELEVATION)[0]
+    asides = (np.arange(len(frames)) - (len(frames) - 1) / 2) * _SPREAD * size
+    return azimuth, [-route.mean(axis=0) + np.float32(aside) * right for aside in asides]
+
+
+def _draw(
+    figure: Figure,
+    joints: Array,
+    standing: Sequence[tuple[int, Array, float]],
+    azimuth: float,
+    size: tuple[int, int],
+    caption: str | None,
+) -> NDArray[np.uint8]:
+    """A picture of poses: which frame, what to add to its positions, and how far it has faded."""
+    width, height = size
+    letters = max(round(height / 26), 9)
+    lines = wrap(caption or "", round(0.92 * width), letters, 3)
+    above = text_height(len(lines), letters) + 0.6 * letters if lines else 0.0
+    body = figure.mannequin
+    ground = floor_height(joints)
+    middle = middle_height(body, ground)
+    shifts = [(place - np.array([0, middle, 0])).astype(np.float32) for _, place, _ in standing]
+    balls, radii = balls_of(body, np.zeros((len(joints), 3), dtype=np.float32))
+    frames = [frame for frame, _, _ in standing]
+    placed = balls[frames] + np.stack(shifts)[:, None]
+    # Sideways the target is the middle of the picture: put it in the middle of what is in it.
+    right = camera_axes(azimuth, ELEVATION)[0]
+    across = placed @ right
+    aside = ((across.min() + across.max()) / 2 * right).astype(np.float32)
+    placed -= aside
+    shifts = [shift - aside for shift in shifts]
+    camera = standing_camera(placed, radii[frames], body.size, ground - middle, azimuth, size, above)
+    distance = camera.distance or 1.0
+    floor = Floor(camera, size, ground - middle, fade=(0.9 * distance, 1.1 * distance))
+    picture = floor.paint(0.0, 0.0)
+    for frame, shift, (_, _, fade) in zip(frames, shifts, standing, strict=True):
+        starts, ends = body.starts[frame] + shift, body.ends[frame] + shift
+        spot = (starts.mean(axis=0) + ends.mean(axis=0)) / 2
+        reach = float(np.abs(np.concatenate((starts, ends)) - spot)[:, ::2].max()) + 0.6 * body.size
+        weak = np.float32(1 - fade)
+        before = picture.copy()
+        SoftShadow(floor, (float(spot[0]), float(spot[2])), reach).lay(picture, starts, ends, body.radii)
+        picture += (1 - weak) * (before - picture)
+    poses = [Pose(frame, shift, fade) for frame, shift, (_, _, fade) in zip(frames, shifts, standing)]
+    figure.paint(picture, camera, floor, poses)
+    if lines:
+        text = text_layer((width, math.ceil(above)), centred(lines, width, letters), letters)
+        banner = picture[: len(text)]
+        banner += text * (INK - banner)
+    return picture.astype(np.uint8)
