@@ -16,7 +16,11 @@ from motiongpt3.errors import InputError
 if TYPE_CHECKING:
     from motiongpt3.motion.motion import Motion
 
-FORMATS = {"video": ("mp4", "gif", "webp"), "sequence": ("png", "webp", "jpg"), "frame": ("png", "webp", "jpg")}
+FORMATS = {
+    "video": ("mp4", "gif", "webp"),
+    "sequence": ("png", "webp", "jpg"),
+    "frame": ("png", "webp", "jpg"),
+}
 SIZES = {"video": (512, 512), "sequence": (1280, 640), "frame": (720, 720)}
 
 Mode = Literal["video", "sequence", "frame"]

@@ -9,7 +9,7 @@ Shapes: V vertices, F faces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,14 @@ class Surface:
         colours: (V, 3) linear light, 0 to 1.
         openness: (V,) how much of the sky each vertex sees in a neutral pose, 0 to 1.
         normals_from_faces: (V, F) sparse: adds up the faces around each vertex.
+        smoothing: (V, V) sparse: replaces each vertex's value by the mean of it and its neighbours.
     """
 
     faces: Indices
     colours: Array
     openness: Array
     normals_from_faces: sparse.csr_matrix
+    smoothing: sparse.csr_matrix
 
     @classmethod
     def of(cls, vertices: Array, faces: NDArray[np.int64], colours: Array) -> Surface:
@@ -64,9 +66,11 @@ class Surface:
         ones = np.ones(3 * count, dtype=np.float32)
         adds_up = sparse.csr_matrix((ones, (corners.T.ravel(), owners)), shape=(len(vertices), count))
         linear = np.broadcast_to(linear_light(colours), (len(vertices), 3))
-        plain = cls(corners, linear, np.ones(len(vertices), dtype=np.float32), adds_up)
-        openness = _openness(vertices.astype(np.float32), plain)
-        return cls(corners, plain.colours, openness, adds_up)
+        shared = adds_up @ adds_up.T
+        shared = sparse.diags(1 / np.maximum(np.asarray(shared.sum(axis=1)).ravel(), 1e-6)) @ shared
+        smoothing = sparse.csr_matrix(shared, dtype=np.float32)
+        plain = cls(corners, linear, np.ones(len(vertices), dtype=np.float32), adds_up, smoothing)
+        return replace(plain, openness=_openness(vertices.astype(np.float32), plain))
 
     def normals(self, vertices: Array) -> Array:
         """(V, 3) unit normals of the mesh in some pose."""
@@ -105,9 +109,8 @@ def paint_meshes(
     """
     shades = np.concatenate(
         [
-            _shade(camera, mesh, normals, colour, surface.openness, shadow.lit(mesh, normals))
+            _shade(camera, surface, mesh, colour, shadow)
             for mesh, shadow, colour in zip(meshes, shadows, colours, strict=True)
-            for normals in (surface.normals(mesh),)
         ]
     )
     vertices = np.concatenate(list(meshes))
@@ -149,10 +152,11 @@ def _paint_samples(picture: Array, pixels: Array, nearness: Array, faces: Indice
     window[rows_at, columns_at] = flat
 
 
-def _shade(
-    camera: Camera, points: Array, normals: Array, colours: Array, openness: Array, lit: Array
-) -> Array:
-    """(V, 3) sRGB, 0 to 255, of every vertex."""
+def _shade(camera: Camera, surface: Surface, points: Array, colours: Array, shadow: ShadowMap) -> Array:
+    """(V, 3) sRGB, 0 to 255, of every vertex of a mesh that is at ``points``."""
+    normals, openness = surface.normals(points), surface.openness
+    # The edge of a shadow would follow the triangles.
+    lit = surface.smoothing @ shadow.lit(points, normals)
     to_light = light_direction(camera.axes)
     # A parallel camera is one very far away.
     to_eye = (camera.distance or 1e4) * camera.axes[2] - points
