@@ -19,6 +19,7 @@ from motiongpt3.render.lettering import INK, centred, text_height, text_layer, w
 from motiongpt3.render.painter import Floor, SoftShadow
 from motiongpt3.render.staging import (
     AZIMUTH,
+    Shot,
     balls_of,
     checked_joints,
     checked_size,
@@ -103,6 +104,35 @@ def write_video(
     encode(counted(), Path(path), float(motion.fps), checked_size(size))
 
 
+def film_shot(
+    figure: Figure,
+    joints: Array,
+    fps: float,
+    size: tuple[int, int],
+    above: float,
+    camera_path: CameraPath,
+) -> Shot:
+    """The camera of a film, and where it looks in every frame.
+
+    Args:
+        figure: who acts.
+        joints: (T, 22, 3) of the figure, metres.
+        fps: frames per second.
+        size: width and height in pixels.
+        above: pixels at the top kept free.
+        camera_path: see `render_frames`.
+    """
+    body = figure.mannequin
+    ground = floor_height(joints)
+    route = joints[:, JOINT_INDEX["pelvis"], ::2]
+    targets = np.insert(_watched(route, fps, camera_path), 1, ground, axis=1).astype(np.float32)
+    targets[:, 1] += middle_height(body, ground)
+    balls, radii = balls_of(body, targets)
+    level = float(ground - targets[0, 1])
+    camera = standing_camera(balls, radii, body.size, level, heading(joints) + AZIMUTH, size, above)
+    return Shot(camera, targets, level)
+
+
 def _draw_frames(
     figure: Figure, joints: Array, fps: float, size: tuple[int, int], caption: str, camera_path: CameraPath
 ) -> Iterator[NDArray[np.uint8]]:
@@ -112,19 +142,14 @@ def _draw_frames(
     above = text_height(len(lines), letters) + 0.6 * letters if lines else 0.0
 
     body = figure.mannequin
-    ground = floor_height(joints)
-    route = joints[:, JOINT_INDEX["pelvis"], ::2]
-    targets = np.insert(_watched(route, fps, camera_path), 1, ground, axis=1).astype(np.float32)
-    targets[:, 1] += middle_height(body, ground)
-    balls, radii = balls_of(body, targets)
-    level = float(ground - targets[0, 1])
-    camera = standing_camera(balls, radii, body.size, level, heading(joints) + AZIMUTH, size, above)
+    camera, targets, level = film_shot(figure, joints, fps, size, above, camera_path)
     distance = camera.distance or 1.0
     floor = Floor(camera, size, level, fade=(0.62 * distance, 0.9 * distance))
+    balls, _ = balls_of(body, targets)
     reach = float(np.abs(balls[..., ::2]).max()) + 0.6 * body.size
     shadow = SoftShadow(floor, (0.0, 0.0), reach)
     text = text_layer((width, math.ceil(above)), centred(lines, width, letters), letters) if lines else None
-    trail = follow(route, _TRAIL_FOLLOW_SECONDS * fps)
+    trail = follow(joints[:, JOINT_INDEX["pelvis"], ::2], _TRAIL_FOLLOW_SECONDS * fps)
 
     for t in range(len(joints)):
         picture = floor.paint(float(targets[t, 0]), float(targets[t, 2]))

@@ -7,6 +7,7 @@ Shapes: T frames, N balls.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,20 @@ MINIMUM_SIZE, MAXIMUM_SIZE = 64, 4096
 LARGEST_COORDINATE = 1e4  # metres; beyond that float32 pixels tear
 
 _PERSON_METRES = 1.75  # every film frames at least a standing person, so that films compare in size
+
+
+class Shot(NamedTuple):
+    """How poses are seen.
+
+    Attributes:
+        camera: projects points relative to the target.
+        targets: (K, 3) for each pose, the point of its own space that the camera looks at, metres.
+        ground: height of the floor above the target, metres.
+    """
+
+    camera: Camera
+    targets: Array
+    ground: float
 
 
 def checked_joints(motion: Motion) -> Array:

@@ -24,6 +24,7 @@ from motiongpt3.render.painter import Floor, SoftShadow
 from motiongpt3.render.staging import (
     AZIMUTH,
     ELEVATION,
+    Shot,
     balls_of,
     checked_joints,
     checked_size,
@@ -68,12 +69,8 @@ def render_frame(
     joints = checked_joints(motion)
     if not 0 <= at <= 1:
         raise InputError(f"a pose is from 0 (the first frame) to 1 (the last), not {at}")
-    frame = round(at * (len(joints) - 1))
-    pelvis = joints[frame, JOINT_INDEX["pelvis"]]
-    figure = make_figure(motion, style)
-    place = np.array([pelvis[0], 0, pelvis[2]], dtype=np.float32)
-    azimuth = heading(joints, frame) + AZIMUTH
-    return _draw(figure, joints, [(frame, -place, 0.0)], azimuth, checked_size(size), caption)
+    azimuth, poses = frame_pose(joints, at)
+    return _draw(make_figure(motion, style), joints, poses, azimuth, checked_size(size), caption)
 
 
 def render_sequence(
@@ -106,11 +103,7 @@ def render_sequence(
         raise InputError(f"a sequence takes 1 to {MAX_POSES} poses, got {poses}")
     checked = checked_size(size)
     figure = make_figure(motion, style)
-    count = min(poses, len(joints))
-    frames = np.round(np.linspace(0, len(joints) - 1, count)).astype(int)
-    azimuth, places = _laid_out(joints, frames, figure.mannequin.size)
-    fades = _FADE * (1 - np.linspace(0, 1, count)) if count > 1 else np.zeros(1)
-    standing = list(zip(frames.tolist(), places, fades.tolist(), strict=True))
+    azimuth, standing = sequence_poses(joints, poses, figure.mannequin.size)
     return _draw(figure, joints, standing, azimuth, checked, caption)
 
 
@@ -148,46 +141,90 @@ def _laid_out(joints: Array, frames: NDArray[np.int64], size: float) -> tuple[fl
     return azimuth, [-route.mean(axis=0) + np.float32(aside) * right for aside in asides]
 
 
+def still_shot(
+    figure: Figure,
+    joints: Array,
+    poses: Sequence[tuple[int, Array, float]],
+    azimuth: float,
+    size: tuple[int, int],
+    above: float,
+) -> Shot:
+    """The camera of a picture, and the target of each of its poses.
+
+    Args:
+        figure: who acts.
+        joints: (T, 22, 3) of the figure, metres.
+        poses: for each: its frame, what to add to its positions, and how far it has faded.
+        azimuth: radians about +y from +z, where the camera stands.
+        size: width and height in pixels.
+        above: pixels at the top kept free.
+    """
+    body = figure.mannequin
+    ground = floor_height(joints)
+    middle = middle_height(body, ground)
+    frames = [frame for frame, _, _ in poses]
+    targets = np.stack([np.array([0, middle, 0]) - place for _, place, _ in poses]).astype(np.float32)
+    balls, radii = balls_of(body, np.zeros((len(joints), 3), dtype=np.float32))
+    placed = balls[frames] - targets[:, None]
+    # Sideways the target is the middle of the picture: put it in the middle of what is in it.
+    right = camera_axes(azimuth, ELEVATION)[0]
+    across = placed @ right
+    aside = ((across.min() + across.max()) / 2 * right).astype(np.float32)
+    camera = standing_camera(placed - aside, radii[frames], body.size, ground - middle, azimuth, size, above)
+    return Shot(camera, targets + aside, ground - middle)
+
+
+def sequence_poses(
+    joints: Array, poses: int, size_of_body: float
+) -> tuple[float, list[tuple[int, Array, float]]]:
+    """Where to see a sequence from, and its poses as `still_shot` takes them.
+
+    Args:
+        joints: (T, 22, 3) metres.
+        poses: how many; a clip with fewer frames shows each once.
+        size_of_body: how much larger the body is than one with legs of 0.82 m.
+    """
+    count = min(poses, len(joints))
+    frames = np.round(np.linspace(0, len(joints) - 1, count)).astype(int)
+    azimuth, places = _laid_out(joints, frames, size_of_body)
+    fades = _FADE * (1 - np.linspace(0, 1, count)) if count > 1 else np.zeros(1)
+    return azimuth, list(zip(frames.tolist(), places, fades.tolist(), strict=True))
+
+
+def frame_pose(joints: Array, at: float) -> tuple[float, list[tuple[int, Array, float]]]:
+    """Where to see one pose from, and the pose as `still_shot` takes it; ``at`` from 0 to 1."""
+    frame = round(at * (len(joints) - 1))
+    pelvis = joints[frame, JOINT_INDEX["pelvis"]]
+    place = np.array([-pelvis[0], 0, -pelvis[2]], dtype=np.float32)
+    return heading(joints, frame) + AZIMUTH, [(frame, place, 0.0)]
+
+
 def _draw(
     figure: Figure,
     joints: Array,
-    standing: Sequence[tuple[int, Array, float]],
+    poses: Sequence[tuple[int, Array, float]],
     azimuth: float,
     size: tuple[int, int],
     caption: str | None,
 ) -> NDArray[np.uint8]:
-    """A picture of poses: which frame, what to add to its positions, and how far it has faded."""
     width, height = size
     letters = max(round(height / 26), 9)
     lines = wrap(caption or "", round(0.92 * width), letters, 3)
     above = text_height(len(lines), letters) + 0.6 * letters if lines else 0.0
     body = figure.mannequin
-    ground = floor_height(joints)
-    middle = middle_height(body, ground)
-    shifts = [(place - np.array([0, middle, 0])).astype(np.float32) for _, place, _ in standing]
-    balls, radii = balls_of(body, np.zeros((len(joints), 3), dtype=np.float32))
-    frames = [frame for frame, _, _ in standing]
-    placed = balls[frames] + np.stack(shifts)[:, None]
-    # Sideways the target is the middle of the picture: put it in the middle of what is in it.
-    right = camera_axes(azimuth, ELEVATION)[0]
-    across = placed @ right
-    aside = ((across.min() + across.max()) / 2 * right).astype(np.float32)
-    placed -= aside
-    shifts = [shift - aside for shift in shifts]
-    camera = standing_camera(placed, radii[frames], body.size, ground - middle, azimuth, size, above)
+    camera, targets, ground = still_shot(figure, joints, poses, azimuth, size, above)
     distance = camera.distance or 1.0
-    floor = Floor(camera, size, ground - middle, fade=(0.9 * distance, 1.1 * distance))
+    floor = Floor(camera, size, ground, fade=(0.9 * distance, 1.1 * distance))
     picture = floor.paint(0.0, 0.0)
-    for frame, shift, (_, _, fade) in zip(frames, shifts, standing, strict=True):
-        starts, ends = body.starts[frame] + shift, body.ends[frame] + shift
+    for target, (frame, _, fade) in zip(targets, poses, strict=True):
+        starts, ends = body.starts[frame] - target, body.ends[frame] - target
         spot = (starts.mean(axis=0) + ends.mean(axis=0)) / 2
         reach = float(np.abs(np.concatenate((starts, ends)) - spot)[:, ::2].max()) + 0.6 * body.size
-        weak = np.float32(1 - fade)
         before = picture.copy()
         SoftShadow(floor, (float(spot[0]), float(spot[2])), reach).lay(picture, starts, ends, body.radii)
-        picture += (1 - weak) * (before - picture)
-    poses = [Pose(frame, shift, fade) for frame, shift, (_, _, fade) in zip(frames, shifts, standing)]
-    figure.paint(picture, camera, floor, poses)
+        picture += np.float32(fade) * (before - picture)
+    shown = [Pose(frame, -target, fade) for target, (frame, _, fade) in zip(targets, poses, strict=True)]
+    figure.paint(picture, camera, floor, shown)
     if lines:
         text = text_layer((width, math.ceil(above)), centred(lines, width, letters), letters)
         banner = picture[: len(text)]
