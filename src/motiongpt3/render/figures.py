@@ -27,6 +27,7 @@ from motiongpt3.render.mannequin import (
 )
 from motiongpt3.render.mesh_painter import Surface, light_direction, linear_light, paint_meshes
 from motiongpt3.render.painter import Floor, paint_capsules
+from motiongpt3.render.rasterizer import Indices
 from motiongpt3.render.shadow_map import ShadowMap
 
 Style = Literal["skeleton", "cylinders", "mesh"]
@@ -84,8 +85,16 @@ class CapsuleFigure:
     def __init__(
         self, mannequin: Mannequin, starts: Array, ends: Array, radii: Array, colours: Array
     ) -> None:
-        self.mannequin = mannequin
-        self._starts, self._ends, self._radii, self._colours = starts, ends, radii, colours
+        self.mannequin, self.radii = mannequin, radii
+        self._starts, self._ends, self._colours = starts, ends, colours
+
+    def capsules(self, frames: list[int]) -> tuple[Array, Array]:
+        """Starts and ends of the capsules of some frames, (K, L, 3) each, metres."""
+        return self._starts[frames], self._ends[frames]
+
+    def faded_colours(self, fades: Array) -> Array:
+        """(K, L, 3) colours, 0 to 255, faded by (K,) shares."""
+        return (self._colours + fades[:, None, None] * (PALE - self._colours)).astype(np.float32)
 
     def paint(self, picture: Array, camera: Camera, floor: Floor, poses: Sequence[Pose]) -> None:
         """Paint poses, the nearer ones over the farther ones."""
@@ -94,8 +103,8 @@ class CapsuleFigure:
             camera,
             np.concatenate([self._starts[pose.frame] + pose.shift for pose in poses]),
             np.concatenate([self._ends[pose.frame] + pose.shift for pose in poses]),
-            np.concatenate([self._radii for _ in poses]),
-            np.concatenate([self._colours + pose.fade * (PALE - self._colours) for pose in poses]),
+            np.concatenate([self.radii for _ in poses]),
+            np.concatenate(self.faded_colours(np.array([pose.fade for pose in poses]))),
         )
 
 
@@ -111,6 +120,16 @@ class MeshFigure:
         self._fitted = fit_body(motion, embedded_body())
         self._first = 0
         self._vertices: Array = np.zeros((0, 0, 3), dtype=np.float32)
+
+    @property
+    def faces(self) -> Indices:
+        """(F, 3) corners."""
+        return self._surface.faces
+
+    def faded_colours(self, fades: Array) -> Array:
+        """(K, 3) colours of the whole body, 0 to 255, faded by (K,) shares."""
+        colour = np.array(BODY_COLOUR, dtype=np.float32)
+        return (colour + fades[:, None] * (PALE - colour)).astype(np.float32)
 
     def vertices(self, frame: int) -> Array:
         """(V, 3) of a frame, metres."""
