@@ -79,3 +79,13 @@ def golden_state_dict(prefix: str, keys_file: str = "upstream_keys.txt") -> dict
             name = TIED_KEYS.get(key, key)
             tensors[key] = golden_weight(name, tuple(int(size) for size in re.findall(r"\d+", shape)))
     return tensors
+
+
+def golden_vq_state_dict() -> dict[str, torch.Tensor]:
+    """All tensors of the official VQ-VAE, with the prefix ``vae.`` that they have in a checkpoint."""
+    tensors = {}
+    for line in (GOLDEN / "upstream_keys_vqvae.txt").read_text().splitlines():
+        key, shape = line.split("\t")
+        sizes = tuple(int(size) for size in re.findall(r"\d+", shape))
+        tensors[key] = golden_weight(f"vq.{key.removeprefix('vae.')}", sizes)
+    return tensors

@@ -10,7 +10,10 @@ from torch import nn
 from transformers import GPT2TokenizerFast, LlamaConfig, LlamaForCausalLM
 
 from motiongpt3.models.codec import MotionCodec, build_vae
+from motiongpt3.models.motion_tokenizer import MotionTokenizer
+from motiongpt3.models.motion_tokens import MotionTokenGPT
 from motiongpt3.models.motiongpt import MotionGPT3
+from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 from tests.tokenizers import END_OF_TEXT, gpt2_vocabulary
 
@@ -38,6 +41,15 @@ MLD_VAE = {
     "feedforward_width": 16,
     "dropout": 0.0,
     "positions": 100,
+}
+VQ_VAE = {
+    "feature_width": FEATURE_WIDTH,
+    "width": 8,
+    "code_count": 12,
+    "code_width": 5,
+    "halvings": 2,
+    "residual_blocks": 2,
+    "dilation_growth": 3,
 }
 
 
@@ -93,12 +105,35 @@ def codec(kind: dict[str, Any] | None = None, seed: int = 0) -> MotionCodec:
     return made.eval()
 
 
+def motion_tokenizer(seed: int = 0) -> MotionTokenizer:
+    """A motion tokenizer with statistics that differ from zero and one, and all codes in use."""
+    torch.manual_seed(seed)
+    made = MotionTokenizer(
+        VQVAE(VQVAEConfig(**VQ_VAE)),
+        Statistics(0.1 * torch.randn(FEATURE_WIDTH), 0.05 + 0.1 * torch.rand(FEATURE_WIDTH)),
+    )
+    frames = made.vocabulary_size * made.frames_per_code
+    with torch.no_grad():
+        vectors = made.vq_vae.encode_vectors(torch.randn(1, frames, FEATURE_WIDTH), torch.tensor([frames]))
+    made.vq_vae.quantizer.codebook.copy_(vectors[0])
+    return made.eval()
+
+
 def description(backbone: Path, **changes: Any) -> dict[str, Any]:
     """What `MotionGPT3.assemble` takes: a model over `codec`, with motion at two of three text layers."""
     values: dict[str, Any] = {
         "text_backbone": str(backbone),
-        "prompt_prefix": f"{START_OF_TURN}say: ",
-        "prompt_suffix": "\n",
+        "stage": "",
+        "dialogue": {
+            "request_prefix": f"{START_OF_TURN}say: ",
+            "request_suffix": "\n",
+            "text_prefix": "> ",
+            "text_end": END_OF_TEXT,
+            "motion_prefix": "",
+            "motion_suffix": "",
+            "given_prefix": "",
+            "given_suffix": "",
+        },
         "longest_prompt": 64,
         "frames_per_second": 20.0,
         "shortest_frames": 8,
@@ -107,6 +142,14 @@ def description(backbone: Path, **changes: Any) -> dict[str, Any]:
         "guidance": 2.0,
         "scheduler": "euler",
         "steps": 4,
+        "decoding": {
+            "max_new_tokens": 12,
+            "temperature": 0.0,
+            "top_k": 0,
+            "top_p": 1.0,
+            "repetition_penalty": 1.0,
+            "banned_tokens": [],
+        },
         "objective": {
             "kind": "rectified_flow",
             "time_sampling": "logit_normal",
@@ -118,16 +161,18 @@ def description(backbone: Path, **changes: Any) -> dict[str, Any]:
             "mlp_width": 16,
             "layers": [0, 2],
             "attention": "bidirectional",
-            "vocabulary_size": 2,
+            "vocabulary_size": 3,
             "dropout": 0.0,
         },
         "placeholders": {
             "kind": "sequence",
             "width": 12,
+            "latent_channels": 4,
             "longest": 10,
             "place_features": 4,
             "start_token": 0,
             "placeholder_token": 1,
+            "given_token": 2,
         },
         "head": {
             "kind": "sequence",
@@ -146,5 +191,72 @@ def model(backbone: Path, seed: int = 0, **changes: Any) -> MotionGPT3:
     """A model in evaluation mode whose every part has a say."""
     torch.manual_seed(seed)
     made = MotionGPT3.assemble(description(backbone, **changes), codec(seed=seed))
+    randomise(made, seed)
+    return made.eval()
+
+
+def token_description(backbone: Path, **changes: Any) -> dict[str, Any]:
+    """What `MotionTokenGPT.assemble` takes: a model over `motion_tokenizer`, as small as `description`'s."""
+    values: dict[str, Any] = {
+        "text_backbone": str(backbone),
+        "dialogue": {
+            "request_prefix": f"{START_OF_TURN}say: ",
+            "request_suffix": "\n",
+            "text_prefix": "it is ",
+            "text_end": END_OF_TEXT,
+            "motion_prefix": "",
+            "motion_suffix": "",
+            "given_prefix": "(",
+            "given_suffix": ")",
+        },
+        "longest_prompt": 64,
+        "frames_per_second": 20.0,
+        "shortest_frames": 8,
+        "longest_frames": 80,
+        "temperature": 1.0,
+        "top_k": 0,
+        "decoding": {"max_new_tokens": 12},
+        "motion": {"width": 12, "mlp_width": 16, "layers": [0, 2], "dropout": 0.0},
+    }
+    return values | changes
+
+
+def token_model(backbone: Path, seed: int = 0, **changes: Any) -> MotionTokenGPT:
+    """A model over motion tokens in evaluation mode whose every part has a say."""
+    torch.manual_seed(seed)
+    made = MotionTokenGPT.assemble(token_description(backbone, **changes), motion_tokenizer(seed))
+    for part in (made.mot.motion, made.head):
+        randomise(part, seed)
+    return made.eval()
+
+
+def latent_model(backbone: Path, seed: int = 0) -> MotionGPT3:
+    """The same with the official layout: a latent per clip, asked for by two placeholders."""
+    sizes = description(backbone)
+    placeholders = {
+        "kind": "latent",
+        "width": 12,
+        "placeholders": 2,
+        "placeholder_token": 1,
+        "masked_token": 0,
+        "latent_channels": 8,
+        "null_condition": True,
+    }
+    head = {
+        "kind": "mlp",
+        "latent_channels": 8,
+        "hidden_width": 12,
+        "width": 8,
+        "depth": 1,
+        "condition_heads": 2,
+        "condition_feedforward_width": 8,
+        "condition_dropout": 0.0,
+        "condition_positions": 8,
+    }
+    motion = {**sizes["motion"], "attention": "causal"}
+    torch.manual_seed(seed)
+    made = MotionGPT3.assemble(
+        {**sizes, "placeholders": placeholders, "head": head, "motion": motion}, codec(MLD_VAE, seed)
+    )
     randomise(made, seed)
     return made.eval()

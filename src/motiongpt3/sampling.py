@@ -56,6 +56,10 @@ class Objective(ABC):
         """The same times on the scale 0 … 1000 that networks are told."""
 
     @abstractmethod
+    def from_network_time(self, network_time: Tensor) -> Tensor:
+        """The reverse of `network_time`."""
+
+    @abstractmethod
     def noised(self, data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """Latents (B, K, C) mixed with noise (B, K, C) at each sample's time (B,)."""
 
@@ -114,6 +118,9 @@ class EpsilonDiffusion(Objective):
     def network_time(self, time: Tensor) -> Tensor:
         return time.float()
 
+    def from_network_time(self, network_time: Tensor) -> Tensor:
+        return network_time.round().long()
+
     def noised(self, data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         signal_rate, noise_rate = _diffusion_rates(self, data.device)
         at = time.to(data.device)[:, None, None]
@@ -157,6 +164,9 @@ class RectifiedFlow(Objective):
 
     def network_time(self, time: Tensor) -> Tensor:
         return time * TIME_SCALE
+
+    def from_network_time(self, network_time: Tensor) -> Tensor:
+        return network_time / TIME_SCALE
 
     def noised(self, data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         sigma = time.to(data)[:, None, None]
@@ -223,6 +233,32 @@ def guided(
         return null + scale * (conditional - null)
 
     return predict
+
+
+def holding(
+    predict: Predictor, objective: Objective, given: Tensor, held: Tensor, noise: Tensor
+) -> Predictor:
+    """Latents that are given stay: whatever a step makes of them, the network sees them on their own path.
+
+    The path leads from their noise to themselves (replacement, as in Lugmayr et al. 2022, arXiv:2201.09865,
+    without resampling: the condition tells the network of them as well).
+
+    Args:
+        predict: the network.
+        objective: what it predicts.
+        given: (B, K, C); values count where ``held``.
+        held: (B, K) bool.
+        noise: (B, K, C) where sampling starts from.
+
+    Returns:
+        A predictor whose samples mean something only where nothing is held; put ``given`` in their place.
+    """
+
+    def predict_beside(noisy: Tensor, time: Tensor) -> Tensor:
+        path = objective.noised(given, noise, objective.from_network_time(time))
+        return predict(torch.where(held[..., None], path, noisy), time)
+
+    return predict_beside
 
 
 def sample_seeds(seed: int, count: int) -> list[int]:

@@ -14,10 +14,14 @@ from safetensors.torch import load_file
 from motiongpt3.cli.train import train
 from motiongpt3.errors import ConfigError, InputError, MotionGPT3Error
 from motiongpt3.models.codec import MotionCodec, build_vae
+from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import config_from_json, config_to_json
 from motiongpt3.models.mot import TextBranchConfig
+from motiongpt3.models.motion_tokenizer import MotionTokenizer
+from motiongpt3.models.motion_tokens import MotionTokenGPT, MotionTokenGPTConfig
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
-from motiongpt3.training import text_to_motion, vae
+from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
+from motiongpt3.training import motion_tokens, stages, vae, vq
 from motiongpt3.training.optimization import OptimizerConfig
 from tests import tiny
 from tests.data.datasets import write_tiny
@@ -55,7 +59,13 @@ def recipe(folder: Path, **settings: Any) -> Path:
 def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the recipes' functions would have been called with."""
     given: dict[str, Any] = {}
-    for module, name in ((vae, "train_vae"), (text_to_motion, "train_text_to_motion")):
+    recipes = (
+        (vae, "train_vae"),
+        (stages, "train_language"),
+        (vq, "train_vq"),
+        (motion_tokens, "train_motion_tokens"),
+    )
+    for module, name in recipes:
         function = getattr(module, name)
         record = functools.wraps(function)(lambda **arguments: given.update(arguments))
         monkeypatch.setattr(module, name, record)
@@ -79,7 +89,9 @@ def test_both_recipes_make_a_model_that_generates(tmp_path: Path) -> None:
 
     text_config = recipe(
         tmp_path,
-        recipe="text-to-motion",
+        recipe="language",
+        stage="text-to-motion",
+        mix={"text_to_motion": 1.0},
         model=tiny.description(tiny.save_backbone(tmp_path / "backbone")),
         optimizer=OPTIMIZER,
         batch_size=2,
@@ -104,6 +116,31 @@ def test_both_recipes_make_a_model_that_generates(tmp_path: Path) -> None:
     assert all(torch.equal(model.codec.state_dict()[name], tensor) for name, tensor in trained.items())
 
 
+def test_motion_tokens_from_clips_to_motions_and_captions(tmp_path: Path) -> None:
+    data = write_tiny(tmp_path / "data")
+    common = {"optimizer": OPTIMIZER, "batch_size": 2, "validate_every": 2, "device": "cpu"}
+    vq_config = recipe(tmp_path, recipe="vq", vq_vae=tiny.VQ_VAE, least_use=0.1, window=32, **common)
+    assert train(vq_config, ["--data", str(data), "--out", str(tmp_path / "vq")]) == 0
+    tokens_config = recipe(
+        tmp_path,
+        recipe="motion-tokens",
+        model=tiny.token_description(tiny.save_backbone(tmp_path / "backbone")),
+        caption_batch_size=1,
+        captions_per_clip=2,
+        store="float16",
+        **common,
+    )
+    tokenizer, out = tmp_path / "vq" / "model", tmp_path / "tokens"
+    options = ["--data", str(data), "--motion_tokenizer", str(tokenizer), "--out", str(out)]
+    assert train(tokens_config, options) == 0
+    model = MotionTokenGPT.from_pretrained(out / "model")
+    trained = MotionTokenizer.from_pretrained(tokenizer)
+    assert model.motion_tokenizer.fingerprint() == trained.fingerprint()
+    motions = model.generate(["clip a moves left", "motion number 3"], [24, None])
+    assert len(motions[0]) == 24
+    assert all(isinstance(text, str) for text in model.caption(motions))
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_recipe_in_the_repository_is_sound(path: Path, called: dict[str, Any], tmp_path: Path) -> None:
     values = yaml.safe_load(path.read_text())
@@ -117,6 +154,10 @@ def test_recipe_in_the_repository_is_sound(path: Path, called: dict[str, Any], t
     assert called["data"] == Path(words[words.index("--data") + 1])
     if called.get("vae"):
         assert build_vae(called["vae"]).config.feature_width == 263
+    if called.get("vq_vae"):
+        assert called["vq_vae"].feature_width == 263
+    if path == CONFIGS / "official" / "vq.yaml":
+        assert called["vq_vae"] == VQVAEConfig.official()
 
 
 def test_mini_fits_together(called: dict[str, Any]) -> None:
@@ -124,7 +165,13 @@ def test_mini_fits_together(called: dict[str, Any]) -> None:
     train(CONFIGS / "mini" / "vae.yaml", places)
     network = called["vae"]
     train(CONFIGS / "mini" / "text_to_motion.yaml", [*places, "--codec", "c"])
-    values = {**called["model"], "text": config_to_json(SMOLLM2), "text_fingerprint": "", "vae": network}
+    values = {
+        **called["model"],
+        "stage": "",
+        "text": config_to_json(SMOLLM2),
+        "text_fingerprint": "",
+        "vae": network,
+    }
     config = config_from_json(MotionGPT3Config, values, "mini")
     codec = MotionCodec(build_vae(network))
     with torch.device("meta"):
@@ -134,6 +181,26 @@ def test_mini_fits_together(called: dict[str, Any]) -> None:
     parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("mot.text"))
     # Stored in half precision, the codec in single, it stays below 64 MB.
     assert 2 * parameters + 2 * sum(p.numel() for p in codec.parameters()) < 64e6
+
+
+def test_mini_motion_tokens_fit_together(called: dict[str, Any]) -> None:
+    places = ["--data", "d", "--out", "o", "--device", "cpu"]
+    train(CONFIGS / "mini" / "vq.yaml", places)
+    sizes = called["vq_vae"]
+    train(CONFIGS / "mini" / "motion_tokens.yaml", [*places, "--motion_tokenizer", "c"])
+    tokenizer = MotionTokenizer(VQVAE(sizes))
+    motion = {"vocabulary_size": sizes.code_count + 2, "attention": "causal", **called["model"]["motion"]}
+    values = {
+        **called["model"],
+        "text": config_to_json(SMOLLM2),
+        "text_fingerprint": "",
+        "vq_vae": config_to_json(sizes),
+        "motion": motion,
+    }
+    config = config_from_json(MotionTokenGPTConfig, values, "mini")
+    with torch.device("meta"):
+        MotionTokenGPT(config, tokenizer, tiny.byte_tokenizer())
+    assert config.dialogue == DialogueConfig.chat_ml()
 
 
 def test_overrides_replace_what_the_file_says(called: dict[str, Any], tmp_path: Path) -> None:
@@ -152,7 +219,7 @@ def test_overrides_replace_what_the_file_says(called: dict[str, Any], tmp_path: 
     [
         ("recipe: [1, 2\nspeed: 3", "not readable as YAML"),
         ("recipe: vae\n\tout: x", "not readable as YAML"),
-        ("recipe: fly", "recipe 'fly' is not one of vae, text-to-motion"),
+        ("recipe: fly", "recipe 'fly' is not one of vae, language"),
         ("recipe: [vae]", "recipe ['vae'] is not one of"),
         ("data: x", "recipe None is not one of"),
         ("", "recipe None is not one of"),

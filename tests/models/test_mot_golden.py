@@ -1,6 +1,11 @@
-"""The official model's numbers: its 200 M weights rebuilt, three sequences, the conditions of two prompts."""
+"""The official model's numbers: its 200 M weights rebuilt, three sequences, two prompts, two captions.
+
+Sequences are put together twice: by hand, and as requests are.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motiongpt3.models.backbones import official_configs, official_lm_tensors
+from motiongpt3.models.dialogue import DialogueConfig, MotionMark, request_parts, text_ids
+from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, TokenStream
+from motiongpt3.models.placeholders import LatentPlaceholders, LatentPlaceholdersConfig
+from motiongpt3.models.release import ADDED_TOKENS, LATENT_FACTOR
+from motiongpt3.models.text_decoding import TextDecoding, decode_text, read_parts
 from tests.conftest import golden_state_dict
 from tests.tokenizers import gpt2_tokenizer
 
@@ -97,3 +107,117 @@ def test_conditions_of_prompts_are_those_of_the_official_model(official, golden)
     torch.testing.assert_close(official(text, motion).motion_hidden, expected, **TOLERANCE)
     stored = official(motion=motion, cache=official.encode_text(text)).motion_hidden
     torch.testing.assert_close(stored, expected, **TOLERANCE)
+
+
+# From here on, sequences as the project makes them.
+
+DIALOGUE = DialogueConfig.official()
+# Training has the separator once.
+TRAINING_DIALOGUE = replace(DIALOGUE, request_suffix=" \n")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    made = gpt2_tokenizer()
+    made.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def placeholders() -> LatentPlaceholders:
+    made = LatentPlaceholders(LatentPlaceholdersConfig.official())
+    state = golden_state_dict("lm.motion_und_head.layers.")
+    made.motion_in.load_state_dict({key.rpartition(".")[2]: tensor for key, tensor in state.items()})
+    return made
+
+
+def row(mot, tokenizer, placeholders, dialogue: DialogueConfig, request: str, latents: Tensor | None):
+    """A request with the latents (n, 256) given in it."""
+    given = iter([] if latents is None else placeholders.embed(latents[None])[0].chunk(len(latents)))
+    parts: list[TextPart | MotionPart] = []
+    for part in request_parts(tokenizer, dialogue, request):
+        if part is MotionMark.GIVEN:
+            parts.append(MotionPart(next(given)))
+        elif part is MotionMark.MASKED:
+            parts.append(special(mot, 0))
+        else:
+            parts.append(TextPart(torch.tensor(part)))
+    assert next(given, None) is None
+    return parts
+
+
+def special(mot: MixtureOfTransformers, token: int) -> MotionPart:
+    return MotionPart(mot.embed_motion(torch.full((4,), token)))
+
+
+@torch.no_grad()
+def test_requests_and_answers_are_official_sequences(official, tokenizer, placeholders, golden) -> None:
+    """A prompt and its motion, a motion and its caption, and a motion whose middle is asked for."""
+    arrays = golden("lm_forward")
+    one, two = (torch.from_numpy(arrays[name][:, 0]) for name in ("mt1", "mt2"))
+    requests = [
+        ("a person walks forward", None),
+        ("<Motion_Placeholder>", one),
+        ("Complete the masked motion: <Motion_Placeholder_Masked>", two[:2]),
+    ]
+    caption = TextPart(torch.tensor(text_ids(tokenizer, f" a man jumps twice.{DIALOGUE.text_end}")))
+    before, behind = (
+        TextPart(torch.tensor(text_ids(tokenizer, text)))
+        for text in (DIALOGUE.motion_prefix, f"{DIALOGUE.motion_suffix}{DIALOGUE.text_end}")
+    )
+    motion_answer = [before, special(official, OUTPUT_HOLDER - FIRST_MOTION_ID), behind]
+    answers = [motion_answer, [caption], motion_answer]
+    rows = [
+        row(official, tokenizer, placeholders, TRAINING_DIALOGUE, request, latents) + answer
+        for (request, latents), answer in zip(requests, answers)
+    ]
+    text, motion, lengths = interleave(official, rows)
+    assert lengths.tolist() == arrays["attention_mask"].sum(1).tolist()
+    output = official(text, motion)
+    for stream, hidden, name, ours in (
+        (text, output.text_hidden, "text_hidden_first32", lambda ids: ids < FIRST_MOTION_ID),
+        (motion, output.motion_hidden, "motion_hidden_first48", lambda ids: ids >= FIRST_MOTION_ID),
+    ):
+        expected = torch.from_numpy(arrays[name])
+        for number in range(3):
+            places = stream.positions[number, stream.visible[number]]
+            ids = torch.from_numpy(arrays["input_ids"][number, : int(lengths[number])])
+            assert torch.equal(places, ours(ids).nonzero()[:, 0])
+            compared = places < expected.shape[1]
+            torch.testing.assert_close(
+                hidden[number, stream.visible[number]][compared],
+                expected[number, places[compared]],
+                **TOLERANCE,
+            )
+
+
+@torch.no_grad()
+def test_requests_for_motions_are_official_ones(official, tokenizer, placeholders, golden) -> None:
+    arrays = golden("lm_t2m_latents")
+    rows = [
+        [
+            *row(official, tokenizer, placeholders, DIALOGUE, f"Generate motion: {text}", None),
+            TextPart(torch.tensor(text_ids(tokenizer, DIALOGUE.motion_prefix))),
+            special(official, OUTPUT_HOLDER - FIRST_MOTION_ID),
+        ]
+        for text in arrays["texts"]
+    ]
+    text, motion, _ = interleave(official, rows)
+    expected = torch.from_numpy(arrays["latents"])
+    torch.testing.assert_close(official(text, motion).motion_hidden, expected, **TOLERANCE)
+
+
+@torch.no_grad()
+def test_motions_are_put_into_the_official_words(official, tokenizer, placeholders, golden) -> None:
+    """Token by token: greedy, with a penalty for what was written and a ban on motion in it."""
+    arrays = golden("lm_m2t")
+    rows = [
+        row(official, tokenizer, placeholders, DIALOGUE, "Generate text: <Motion_Placeholder>", latents)
+        for latents in torch.from_numpy(arrays["z"]) * LATENT_FACTOR
+    ]
+    decoding, stops = TextDecoding.official(), [DIALOGUE.text_end_id(tokenizer)]
+    banned = decoding.banned_ids(tokenizer)
+    reading = read_parts(official, rows)
+    written = decode_text(official, *reading, stops, decoding, [0, 0], banned_ids=banned)
+    assert written == arrays["sequences"].tolist()
+    assert [tokenizer.decode(tokens) for tokens in written] == arrays["texts"].tolist()

@@ -273,7 +273,7 @@ def test_setting_is_refused(model: MotionGPT3, settings: dict[str, Any], message
     ("part", "changes", "message"),
     [
         ("placeholders", {"width": 8}, "placeholders.width: 8 does not fit"),
-        ("placeholders", {"placeholder_token": 2}, "placeholders: "),
+        ("placeholders", {"placeholder_token": 3}, "placeholders: "),
         ("placeholders", {"start_token": -1}, "placeholders: "),
         ("placeholders", {"kind": "spiral"}, "placeholders.kind: 'spiral'"),
         ("head", {"hidden_width": 8}, "head.hidden_width: 8 does not fit"),

@@ -28,7 +28,13 @@ def sequence(longest: int = 10) -> SequencePlaceholders:
     torch.manual_seed(0)
     placeholders = SequencePlaceholders(
         SequencePlaceholdersConfig(
-            width=6, longest=longest, place_features=4, start_token=0, placeholder_token=1
+            width=6,
+            latent_channels=3,
+            longest=longest,
+            place_features=4,
+            start_token=0,
+            placeholder_token=1,
+            given_token=2,
         )
     )
     tiny.randomise(placeholders)
@@ -157,7 +163,12 @@ def test_latent_placeholders_follow_the_text_causally(model: MotionGPT3) -> None
     torch.manual_seed(0)
     placeholders = LatentPlaceholders(
         LatentPlaceholdersConfig(
-            width=12, placeholders=3, placeholder_token=1, latent_channels=4, null_condition=True
+            width=12,
+            placeholders=3,
+            placeholder_token=1,
+            masked_token=0,
+            latent_channels=4,
+            null_condition=True,
         )
     )
     tiny.randomise(placeholders)

@@ -24,17 +24,20 @@ from motiongpt3.models import release
 from motiongpt3.models.codec import MotionCodec
 from motiongpt3.models.head import MLPHead, MLPHeadConfig
 from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
+from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.release import (
     import_checkpoint,
     official_codec,
     official_model,
+    official_motion_tokenizer,
     official_tokenizer,
 )
+from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import Statistics
 from motiongpt3.sampling import LatentNoise
-from tests.conftest import GOLDEN, TIED_KEYS, golden_state_dict, golden_weight
+from tests.conftest import GOLDEN, TIED_KEYS, golden_state_dict, golden_vq_state_dict, golden_weight
 from tests.tokenizers import gpt2_tokenizer
 
 Arrays = dict[str, Tensor]
@@ -102,6 +105,14 @@ def imported(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     return model, names
 
 
+@pytest.fixture(scope="module")
+def vq_state() -> State:
+    """A checkpoint of the official VQ-VAE, all zeros."""
+    with torch.device("meta"):
+        shapes = VQVAE(VQVAEConfig.official()).state_dict()
+    return {f"vae.{name}": torch.zeros(1).expand(tensor.shape) for name, tensor in shapes.items()}
+
+
 @pytest.fixture
 def arrays(golden: Callable[[str], dict[str, np.ndarray]]) -> Callable[[str], Arrays]:
     def load(name: str) -> Arrays:
@@ -129,7 +140,7 @@ def test_prompts_condition_motion_as_in_the_official_model(
 ) -> None:
     model, _ = imported
     expected = golden("lm_t2m_latents")
-    cache, lengths = model.read_text([str(text) for text in expected["texts"]])
+    cache, lengths = model.read_text([model.request_for("t2m", str(text)) for text in expected["texts"]])
     hidden = model.placeholders.fill(model.mot, cache, lengths, torch.ones(2, dtype=torch.long))
     torch.testing.assert_close(hidden, torch.from_numpy(expected["latents"]), atol=1e-4, rtol=1e-4)
 
@@ -375,7 +386,7 @@ def test_wrong_tensors_are_refused_by_name(
         ("lm.norm_layer.weight", "with_hid_norm"),
         ("lm.diffusion_pos_embed_learned", "with_hid_norm"),
         ("lm.diffloss.net.cond_embed.weight", "multi_hidden"),
-        ("vae.quantizer.codebook", "VQ-VAE"),
+        ("vae.quantizer.codebook", "unexpected tensor vae.quantizer.codebook"),
         ("lm.adapter.weight", "unexpected tensor lm.adapter.weight"),
         ("vae.adapter.weight", "unexpected tensor vae.adapter.weight"),
         ("lm.language_model.adapter.weight", "unexpected tensor adapter.weight"),
@@ -421,6 +432,54 @@ def test_a_vae_alone_becomes_a_codec(
     assert torch.equal(codec.vae.state_dict()["final_layer.bias"], state["vae.final_layer.bias"])
     torch.testing.assert_close(codec.latent_std, torch.full((8,), 1 / 0.8457))
     assert torch.equal(codec.feature_mean, Statistics.load(folders["stats"]).mean)
+
+
+def test_a_vq_vae_becomes_a_motion_tokenizer(
+    folders: dict[str, Path],
+    arrays: Callable[[str], Arrays],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As in MotionGPT's checkpoint, beside a language model that this project has no use for."""
+    state = golden_vq_state_dict() | {"lm.language_model.shared.weight": torch.zeros(3)}
+    torch.save({"state_dict": state}, tmp_path / "motiongpt_s3.tar")
+    out = tmp_path / "tokenizer"
+    checkpoint = str(tmp_path / "motiongpt_s3.tar")
+    for _ in range(2):
+        assert main(["import-official", checkpoint, f"--stats={folders['stats']}", f"--out={out}"]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"{out}: a motion tokenizer (VQ-VAE); try: motiongpt3 motion-codes"
+    )
+    assert "lm.*" in caplog.text
+    tokenizer = MotionTokenizer.from_pretrained(out)
+    assert torch.equal(tokenizer.feature_mean, Statistics.load(folders["stats"]).mean)
+    golden_codes, x = arrays("vqvae")["codes"], arrays("vqvae")["x"]
+    with torch.no_grad():
+        features = x * tokenizer.feature_std + tokenizer.feature_mean
+        assert torch.equal(tokenizer.encode(features, torch.tensor([64])), golden_codes)
+        decoded = tokenizer.decode(golden_codes, torch.tensor([16]))
+    normalised = (decoded - tokenizer.feature_mean) / tokenizer.feature_std
+    torch.testing.assert_close(normalised, arrays("vqvae")["dec"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor", "reason"),
+    [
+        ("vae.encoder.model.0.weight", torch.zeros(512, 251, 3), r"251 features per frame \(KIT-ML\)"),
+        ("vae.quantizer.codebook", torch.zeros(1024, 512), r"vae.quantizer.codebook \(1024, 512\)"),
+        ("vae.decoder.model.6.bias", None, "no tensor vae.decoder.model.6.bias"),
+        ("vae.decoder.model.6.bias", torch.full((263,), torch.nan), "vae.decoder.model.6.bias has values"),
+        ("vae.quantizer.code_sum", torch.zeros(3), "unexpected tensor vae.quantizer.code_sum"),
+        ("vae.quantizer.codebook", torch.zeros(512, 512, dtype=torch.int64), "stored as torch.int64"),
+    ],
+)
+def test_wrong_tensors_of_a_vq_vae_are_refused_by_name(
+    key: str, tensor: Tensor | None, reason: str, vq_state: State, statistics: Statistics
+) -> None:
+    state = {name: value for name, value in {**vq_state, key: tensor}.items() if value is not None}
+    with pytest.raises(CheckpointError, match=reason):
+        official_motion_tokenizer(state, statistics)
 
 
 def test_weights_of_something_else_are_refused(statistics: Statistics) -> None:

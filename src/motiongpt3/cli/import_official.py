@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 def import_official(checkpoint: Path, *, stats: Path, out: Path, tokenizer: Path | None = None) -> int:
-    """Convert an official MotionGPT3 checkpoint, or MLD's motion VAE, into a model folder.
+    """Convert an official MotionGPT3 checkpoint, MLD's motion VAE or MotionGPT's VQ-VAE into a model folder.
 
     The checkpoint may be a .ckpt, .pth, .pt, .tar or .safetensors file. Nothing that it contains is executed.
 
@@ -22,6 +22,7 @@ def import_official(checkpoint: Path, *, stats: Path, out: Path, tokenizer: Path
     Returns:
         0.
     """
+    from motiongpt3.models.motion_tokenizer import MotionTokenizer
     from motiongpt3.models.motiongpt import MotionGPT3
     from motiongpt3.models.release import import_checkpoint
 
@@ -29,6 +30,8 @@ def import_official(checkpoint: Path, *, stats: Path, out: Path, tokenizer: Path
         model = import_checkpoint(checkpoint, stats, out, tokenizer)
     if isinstance(model, MotionGPT3):
         said = f'{out}: a model; try: motiongpt3 generate "a person walks in a circle" --model {out}'
+    elif isinstance(model, MotionTokenizer):
+        said = f"{out}: a motion tokenizer (VQ-VAE); try: motiongpt3 motion-codes {out} --data DIR --out DIR"
     else:
         said = f"{out}: a motion VAE"
     Console().print(said, soft_wrap=True, markup=False, highlight=False)

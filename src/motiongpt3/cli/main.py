@@ -26,7 +26,7 @@ from motiongpt3.errors import InputError, MissingDependencyError, MotionGPT3Erro
 SUCCESS, BUG, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 # Packages that come with an extra, by the name they are imported under.
-EXTRAS = {"lightning": "train", "tensorboard": "train", "gdown": "drive"}
+EXTRAS = {"lightning": "train", "tensorboard": "train", "peft": "train", "gdown": "drive"}
 
 _LONGEST_MESSAGE = 400
 
@@ -54,6 +54,11 @@ VERBS: dict[str, Verb] = {
     "generate": Verb(
         "motiongpt3.cli.generate", "make motions from sentences: npy, bvh, video, picture", {"prompt": "*"}
     ),
+    "convert": Verb("motiongpt3.cli.convert", "motion files of one format into another"),
+    "caption": Verb("motiongpt3.cli.caption", "say what motion files show", {"files": "*"}),
+    "predict": Verb("motiongpt3.cli.complete", "continue a motion; its own frames stay as they are"),
+    "inbetween": Verb("motiongpt3.cli.complete", "fill the middle of a motion"),
+    "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
@@ -61,6 +66,9 @@ VERBS: dict[str, Verb] = {
     "render": Verb("motiongpt3.cli.render", "draw motions: films and pictures of bodies or skeletons"),
     "fit": Verb("motiongpt3.cli.fit", "put a body on motions: vertices, parameters"),
     "convert-smpl": Verb("motiongpt3.cli.convert_smpl", "read an original SMPL file without running it"),
+    "motion-codes": Verb(
+        "motiongpt3.cli.motion_codes", "write a dataset's clips as codes of a motion tokenizer"
+    ),
     "import-official": Verb("motiongpt3.cli.import_official", "convert an official checkpoint"),
 }
 

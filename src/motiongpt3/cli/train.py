@@ -16,7 +16,9 @@ from motiongpt3.errors import ConfigError, InputError, MissingDependencyError
 
 RECIPES = {
     "vae": ("motiongpt3.training.vae", "train_vae"),
-    "text-to-motion": ("motiongpt3.training.text_to_motion", "train_text_to_motion"),
+    "language": ("motiongpt3.training.stages", "train_language"),
+    "vq": ("motiongpt3.training.vq", "train_vq"),
+    "motion-tokens": ("motiongpt3.training.motion_tokens", "train_motion_tokens"),
 }
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from motiongpt3.data.humanml3d import HumanML3DDataset, Segment
 from motiongpt3.errors import ConfigError, InputError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,43 @@ class MotionBatch:
         return MotionBatch(self.features.to(device), self.lengths.to(device))
 
 
+class Draw(int):
+    """The number of an item, drawn at one place of a run.
+
+    What is random about the item follows from that place (see `item_generator`) rather than from a global
+    generator: it is the same however many workers and processes there are, and after any restart.
+
+    Args:
+        index: of the item in its dataset.
+        place: seed of the run, epoch, and position in the epoch.
+    """
+
+    place: tuple[int, ...]
+
+    def __new__(cls, index: int, place: tuple[int, ...]) -> Draw:
+        draw = super().__new__(cls, index)
+        draw.place = place
+        return draw
+
+    def __getnewargs__(self) -> tuple[int, tuple[int, ...]]:  # type: ignore[override]
+        return int(self), self.place
+
+
+def item_generator(index: int) -> torch.Generator:
+    """The source of all that is random about an item, on the CPU.
+
+    A `Draw` has its own at every place of a run. A plain number has one that is always the same, so that two
+    passes over a validation set can be compared.
+    """
+    place = index.place if isinstance(index, Draw) else (index,)
+    return torch.Generator().manual_seed(seed_of(*place))
+
+
+def seed_of(*numbers: int) -> int:
+    """One well-mixed seed (64 bits) from several non-negative numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
 class MotionClips(Dataset[Tensor]):
     """The raw features of each segment of a split; optionally a random crop of it.
 
@@ -33,7 +75,7 @@ class MotionClips(Dataset[Tensor]):
         dataset: a dataset in HumanML3D's layout.
         segments: the segments to serve, as `HumanML3DDataset.segments` lists them.
         crop: if given, the probability that an item is a random stretch of its segment, at least
-            ``shortest_crop`` frames long, rather than the whole. Drawn from torch's global generator.
+            ``shortest_crop`` frames long, rather than the whole. Drawn by `item_generator`.
         shortest_crop: frames.
 
     Raises:
@@ -64,11 +106,14 @@ class MotionClips(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         features = self._features[index]
-        if self.crop and len(features) > self.shortest_crop and float(torch.rand(())) < self.crop:
-            frames = int(torch.randint(self.shortest_crop, len(features) + 1, ()))
-            start = int(torch.randint(0, len(features) - frames + 1, ()))
-            features = features[start : start + frames]
-        return features
+        if not self.crop or len(features) <= self.shortest_crop:
+            return features
+        random = item_generator(index)
+        if float(torch.rand((), generator=random)) >= self.crop:
+            return features
+        frames = int(torch.randint(self.shortest_crop, len(features) + 1, (), generator=random))
+        start = int(torch.randint(0, len(features) - frames + 1, (), generator=random))
+        return features[start : start + frames]
 
 
 def pad_clips(clips: Sequence[Tensor]) -> MotionBatch:
@@ -81,12 +126,14 @@ class LengthBuckets(Sampler[list[int]]):
     """Shuffled batches whose items have similar lengths, so that little of a batch is padding.
 
     Items are shuffled (or drawn by weight, with replacement), sorted by length within pools of ``pool``
-    batches, cut into batches, and the batches shuffled. Everything follows from (seed, epoch).
+    batches, cut into batches, and the batches shuffled. Everything follows from (seed, epoch); the items of a
+    batch are `Draw`, so that what is random about them does, too. Iteration gives the first epoch; training
+    goes through `BatchStream`.
 
     Args:
         lengths: of each item, in any unit.
-        batch_size: items per batch (all there are, if fewer); what does not fill a batch is left out of the
-            epoch.
+        batch_size: items per batch and process (all there are, if fewer); what does not fill a batch is left
+            out of the epoch.
         weights: relative rates at which items are drawn; None draws each item once per epoch.
         seed: of the whole run.
         pool: batches sorted together.
@@ -109,37 +156,150 @@ class LengthBuckets(Sampler[list[int]]):
         if batch_size < 1:
             raise ConfigError(f"batch_size: {batch_size} clips are no batch")
         self.lengths = np.asarray(lengths)
-        self.batch_size = min(batch_size, len(self.lengths))
+        self.batch_size = batch_size
         self.probabilities = None if weights is None else np.asarray(weights) / np.sum(weights)
         self.seed = seed
         self.pool = pool
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next (Lightning calls this)."""
-        self.epoch = epoch
+    def joint_size(self, processes: int = 1) -> int:
+        """Items in the batches that ``processes`` processes share: each gets equally many.
 
-    @property
-    def sampler(self) -> LengthBuckets:
-        """Itself: where Lightning looks for the object whose epoch it sets."""
-        return self
+        Raises:
+            InputError: if there are fewer items than processes.
+        """
+        if len(self.lengths) < processes:
+            raise InputError(f"{len(self.lengths)} clips cannot be shared by {processes} processes")
+        return min(self.batch_size, len(self.lengths) // processes) * processes
 
     def __len__(self) -> int:
-        return len(self.lengths) // self.batch_size
+        return len(self.lengths) // self.joint_size()
 
     def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        count = len(self.lengths)
+        yield from self.epoch(0)
+
+    def epoch(self, number: int, processes: int = 1) -> list[list[int]]:
+        """The batches of one epoch, each for all ``processes`` together."""
+        random = np.random.default_rng((self.seed, number))
+        size, count = self.joint_size(processes), len(self.lengths)
         if self.probabilities is None:
             order = random.permutation(count)
         else:
             order = random.choice(count, size=count, p=self.probabilities)
         # Whole batches, so that nothing is left over between pools.
-        drawn = order[: len(self) * self.batch_size]
+        drawn = order[: count // size * size]
         batches: list[list[int]] = []
-        for start in range(0, len(drawn), self.pool * self.batch_size):
-            pool = drawn[start : start + self.pool * self.batch_size]
+        for start in range(0, len(drawn), self.pool * size):
+            pool = drawn[start : start + self.pool * size]
             by_length = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches.extend(by_length.reshape(-1, self.batch_size).tolist())
+            batches.extend(by_length.reshape(-1, size).tolist())
         random.shuffle(batches)
-        yield from batches
+        return [
+            [Draw(item, (self.seed, number, place * size + row)) for row, item in enumerate(batch)]
+            for place, batch in enumerate(batches)
+        ]
+
+    def run(self, start: int, stop: int, rank: int = 0, processes: int = 1) -> Iterator[list[int]]:
+        """Batches ``start`` to ``stop`` of a run through epoch after epoch: the share of process ``rank``.
+
+        The shares of all processes make up the batches of one process with the joint batch size, drawn alike.
+        """
+        epoch: list[list[int]] = []
+        per_epoch, current = len(self.lengths) // self.joint_size(processes), -1
+        for batch in range(start, stop):
+            if batch // per_epoch != current:
+                current = batch // per_epoch
+                epoch = self.epoch(current, processes)
+            # Every so-manieth, because the items are sorted: the shares are equally long.
+            yield epoch[batch % per_epoch][rank::processes]
+
+
+class Shares(Sampler[list[int]]):
+    """All items in their order, in batches shared out to the processes: for validation.
+
+    Every process gets equally many batches, none of them empty. No item comes twice, unless there are fewer
+    items than processes: then each gets all.
+
+    Args:
+        count: items.
+        batch_size: of a batch; where the items do not come out even, batches may differ by one.
+    """
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self.count = count
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.shares(*process()))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self.shares(*process())
+
+    def shares(self, rank: int = 0, processes: int = 1) -> list[list[int]]:
+        """The batches of process ``rank``."""
+        if self.count < processes:
+            return [list(range(self.count))]
+        each = min(math.ceil(self.count / (self.batch_size * processes)), self.count // processes)
+        batches = np.array_split(np.arange(self.count), each * processes)
+        return [batch.tolist() for batch in batches[rank::processes]]
+
+
+class BatchStream:
+    """The batches of a whole run in one pass, which goes on where it was stopped.
+
+    Epoch follows upon epoch without a break. In a process group each process gets its share of every batch.
+    The state says how many batches were handed out; what workers have prepared beyond that does not count.
+
+    Args:
+        loader: names the dataset, its `LengthBuckets`, how items are collated and by how many workers.
+        length: batches of the run.
+
+    Raises:
+        TypeError: if the batches of ``loader`` are not of `LengthBuckets`.
+    """
+
+    def __init__(self, loader: DataLoader[Any], length: int) -> None:
+        if not isinstance(loader.batch_sampler, LengthBuckets):
+            raise TypeError("training needs a DataLoader whose batch_sampler is LengthBuckets")
+        self._loader = loader
+        self._buckets = loader.batch_sampler
+        self._length = length
+        self.position = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        loader = self._loader
+        batches: DataLoader[Any] = DataLoader(
+            loader.dataset,
+            batch_sampler=self._buckets.run(self.position, self._length, *process()),
+            collate_fn=loader.collate_fn,
+            num_workers=loader.num_workers,
+            prefetch_factor=loader.prefetch_factor,
+            pin_memory=loader.pin_memory,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+        )
+        for batch in batches:
+            self.position += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the run is, and what that number depends on."""
+        size = self._buckets.joint_size(process()[1])
+        return {"position": self.position, "seed": self._buckets.seed, "batch_size": size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on behind the batches that were handed out."""
+        self.position = state["position"]
+        changed = {name for name, value in self.state_dict().items() if state[name] != value}
+        if changed:
+            logger.warning("the data comes in another order than before: %s changed", ", ".join(changed))
+
+
+def process() -> tuple[int, int]:
+    """Rank of this process, and how many there are."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

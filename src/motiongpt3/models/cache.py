@@ -25,6 +25,8 @@ class StreamCache:
     timeline: Timeline | None = None
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
+    # By layer, larger tensors of which keys and values are the first columns; nobody else's to write into.
+    _room: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def length(self) -> int:
@@ -35,8 +37,31 @@ class StreamCache:
         """Announce new tokens; each layer then has to `append` theirs."""
         self.timeline = Timeline.joined([self.timeline, timeline] if self.timeline else [timeline])
 
+    def reserve(self, tokens: int, dtype: torch.dtype) -> None:
+        """Make room for ``tokens`` more, so that appending those, of ``dtype``, moves nothing that is held.
+
+        For tokens that come one by one, and without gradients. What is held is copied once, here.
+        """
+        for layer in self.keys:
+            rooms = []
+            for held in (self.keys, self.values):
+                old = held[layer]
+                rows, heads, columns, width = old.shape
+                room = torch.empty(rows, heads, columns + tokens, width, dtype=dtype, device=old.device)
+                held[layer] = room[:, :, :columns]
+                held[layer].copy_(old)
+                rooms.append(room)
+            self._room[layer] = (rooms[0], rooms[1])
+
     def append(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Keys and values of the announced tokens at one layer."""
+        room = self._room.get(layer)
+        if room is not None and self.length <= room[0].shape[2] and keys.dtype == room[0].dtype:
+            for tensor, new, held in zip(room, (keys, values), (self.keys, self.values)):
+                tensor[:, :, self.length - new.shape[2] : self.length] = new
+                held[layer] = tensor[:, :, : self.length]
+            return
+        self._room.pop(layer, None)
         if layer in self.keys:
             keys = torch.cat((self.keys[layer].to(keys.dtype), keys), dim=2)
             values = torch.cat((self.values[layer].to(values.dtype), values), dim=2)
@@ -51,7 +76,7 @@ class StreamCache:
             )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StreamCache:
-        """A new cache with ``change`` applied to every tensor."""
+        """A new cache with ``change`` applied to every tensor, and no room reserved."""
         timeline = None if self.timeline is None else Timeline(*(change(part) for part in self.timeline))
         keys = {layer: change(tensor) for layer, tensor in self.keys.items()}
         return StreamCache(timeline, keys, {layer: change(tensor) for layer, tensor in self.values.items()})
@@ -60,7 +85,8 @@ class StreamCache:
 class KeyValueCache:
     """What a sequence has been through so far: empty at first, and extended by every forward pass.
 
-    A forward pass replaces tensors and never writes into them, so a `copy` taken before it stays as it was.
+    A forward pass never changes what was held before it: it replaces tensors, or writes behind them into room
+    that `StreamCache.reserve` made and that no copy shares. So a `copy` taken before it stays as it was.
     """
 
     def __init__(self, text: StreamCache | None = None, motion: StreamCache | None = None) -> None:
@@ -101,8 +127,11 @@ class KeyValueCache:
         streams = [stream for stream in self._streams(with_motion) if stream.timeline is not None]
         for stream in streams:
             stream.require(layer)
-        keys = torch.cat([stream.keys[layer].to(dtype) for stream in streams], dim=2)
-        return keys, torch.cat([stream.values[layer].to(dtype) for stream in streams], dim=2)
+        keys = [stream.keys[layer].to(dtype) for stream in streams]
+        values = [stream.values[layer].to(dtype) for stream in streams]
+        if len(streams) == 1:
+            return keys[0], values[0]
+        return torch.cat(keys, dim=2), torch.cat(values, dim=2)
 
     def copy(self) -> KeyValueCache:
         """A cache that can be extended on its own; no tensor is copied."""

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError, InputError
+from motiongpt3.errors import CheckpointError, ConfigError
+from motiongpt3.generation.captions import caption_motions
+from motiongpt3.generation.motions import MotionRequest, Sampling, counted, make_motions, paired
 from motiongpt3.models.backbones import load_text_weights, text_config_from
+from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
 from motiongpt3.models.codec import MotionCodec, build_vae, vae_to_json
+from motiongpt3.models.dialogue import DialogueConfig, text_ids
 from motiongpt3.models.folders import (
-    WEIGHTS_FILE,
     build,
     build_kind,
     config_from_json,
     config_to_json,
-    load_strictly,
     read_config,
-    read_tensors,
     write_config,
-    write_tensors,
 )
 from motiongpt3.models.head import MLPHead, MLPHeadConfig
 from motiongpt3.models.mot import (
@@ -48,17 +48,12 @@ from motiongpt3.models.placeholders import (
     SequencePlaceholdersConfig,
 )
 from motiongpt3.models.sequence_head import SequenceHead, SequenceHeadConfig
-from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
+from motiongpt3.models.text_backbone import load_text_backbone
+from motiongpt3.models.text_decoding import TextDecoding
+from motiongpt3.motion.completion import PREDICTION_RATIO
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import (
-    OBJECTIVES,
-    LatentNoise,
-    Objective,
-    guided,
-    sample_latents,
-    sample_seeds,
-    schedulers_for,
-)
+from motiongpt3.sampling import OBJECTIVES, Objective, schedulers_for
+from motiongpt3.tasks import CAPTION, task_named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -68,10 +63,9 @@ PLACEHOLDERS = {
     "latent": (LatentPlaceholders, LatentPlaceholdersConfig),
 }
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
-TOKENIZER_FOLDER = "tokenizer"
 MODEL_NAME = "motiongpt3"
-# The tensors of the text branch: not in the model's own file if they come from a text backbone.
-TEXT_TENSORS = ("mot.text.", "mot.text_head.")
+# Between given ends the likeliest is best; a motion that is continued would come to a stop.
+INBETWEEN_NOISE = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,9 +76,9 @@ class MotionGPT3Config:
         text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`),
             or empty if the text branch and its tokenizer are in the model's own folder.
         text_fingerprint: of the exact weights of that language model; empty with an empty ``text_backbone``.
-        prompt_prefix: text put before a prompt.
-        prompt_suffix: text put behind it.
-        longest_prompt: tokens of a prompt, with prefix and suffix.
+        stage: the last stage of training that it has been through, see `training.stages`; empty if not known.
+        dialogue: how requests and answers are written for the text branch.
+        longest_prompt: tokens of a request, with all that is written around it.
         frames_per_second: of the motions.
         shortest_frames: that may be asked for.
         longest_frames: that may be asked for.
@@ -92,6 +86,7 @@ class MotionGPT3Config:
         guidance: default scale of classifier-free guidance.
         scheduler: default scheduler.
         steps: default number of its steps.
+        decoding: how text answers are chosen.
         objective: what the head was trained to predict, with its ``kind``.
         text: the text branch.
         motion: the motion branch.
@@ -102,8 +97,8 @@ class MotionGPT3Config:
 
     text_backbone: str
     text_fingerprint: str
-    prompt_prefix: str
-    prompt_suffix: str
+    stage: str
+    dialogue: DialogueConfig
     longest_prompt: int
     frames_per_second: float
     shortest_frames: int
@@ -112,6 +107,7 @@ class MotionGPT3Config:
     guidance: float
     scheduler: str
     steps: int
+    decoding: TextDecoding
     objective: dict[str, Any]
     text: TextBranchConfig
     motion: MotionBranchConfig
@@ -161,6 +157,7 @@ class MotionGPT3(nn.Module):
             ("placeholders.width", placeholders.width, config.motion.width),
             ("head.hidden_width", head.hidden_width, config.motion.width),
             ("head.latent_channels", head.latent_channels, self.codec.latent_channels),
+            ("placeholders.latent_channels", placeholders.latent_channels, self.codec.latent_channels),
         ):
             if value != wanted:
                 raise ConfigError(f"{name}: {value} does not fit the other parts, which need {wanted}")
@@ -215,7 +212,7 @@ class MotionGPT3(nn.Module):
             CheckpointError: if the folder is no model, or its weights do not fit its config.
             MissingDependencyError: if the text backbone is not on this machine.
         """
-        folder = _local_folder(path)
+        folder = local_folder(path)
         values = read_config(folder)
         if values.pop("model", None) != MODEL_NAME:
             raise CheckpointError(
@@ -223,25 +220,13 @@ class MotionGPT3(nn.Module):
             )
         config = config_from_json(MotionGPT3Config, values, str(folder))
         codec = MotionCodec(build_vae(config.vae))
-        tensors = read_tensors(folder / WEIGHTS_FILE)
-        if config.text_backbone:
-            text = next((name for name in tensors if name.startswith(TEXT_TENSORS)), None)
-            if text is not None:
-                raise CheckpointError(
-                    f"{folder}: unexpected tensor {text!r}; the text comes from {config.text_backbone}"
-                )
-            backbone = load_text_backbone(
-                config.text_backbone, expected_fingerprint=config.text_fingerprint, progress=progress
-            )
-            model = cls(config, codec, backbone.tokenizer)
-            load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
-            tensors |= {
-                name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TENSORS)
-            }
-        else:
-            model = cls(config, codec, load_tokenizer(folder / TOKENIZER_FOLDER))
-        load_strictly(model, tensors, str(folder))
-        model.mot.freeze_text()
+        model = read_bimodal(
+            folder,
+            config.text_backbone,
+            config.text_fingerprint,
+            lambda tokenizer: cls(config, codec, tokenizer),
+            progress,
+        )
         return model.eval().to(device)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
@@ -253,17 +238,7 @@ class MotionGPT3(nn.Module):
                 as it is, since its statistics span too many magnitudes for half precision.
         """
         folder = Path(folder)
-        own = self.state_dict()
-        if self.config.text_backbone:
-            own = {name: tensor for name, tensor in own.items() if not name.startswith(TEXT_TENSORS)}
-        if dtype is not None:
-            language = {
-                name: tensor.to(dtype) for name, tensor in own.items() if not name.startswith("codec.")
-            }
-            own = {**own, **language}
-        write_tensors(folder / WEIGHTS_FILE, own)
-        if not self.config.text_backbone:
-            self.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+        write_bimodal(self, folder, self.config.text_backbone, dtype, exact=("codec.",))
         write_config(folder, {"model": MODEL_NAME, **config_to_json(self.config)})
 
     # What a request may ask for
@@ -280,25 +255,13 @@ class MotionGPT3(nn.Module):
 
     def validate_prompt(self, prompt: str) -> None:
         """Raise `InputError` if a prompt is empty, too long, or contains special tokens of the tokenizer."""
-        if not prompt.strip():
-            raise InputError("the prompt is empty: say what the person does, as in 'a person walks forward'")
-        # Not `all_special_tokens`, which names only those with a role.
-        added = self.tokenizer.added_tokens_decoder.values()
-        special = next((token.content for token in added if token.special and token.content in prompt), None)
-        if special is not None:
-            raise InputError(
-                f"the prompt contains {special!r}, which has a meaning of its own here: leave it out"
-            )
-        tokens = len(self.prompt_ids(prompt))
-        if tokens > self.config.longest_prompt:
-            raise InputError(
-                f"the prompt is too long: {tokens} tokens, at most {self.config.longest_prompt} fit"
-            )
+        check_prompt(prompt, self.tokenizer, len(self.prompt_ids(prompt)), self.config.longest_prompt)
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a prompt as the text branch reads it."""
-        text = f"{self.config.prompt_prefix}{prompt}{self.config.prompt_suffix}"
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Token ids of a request without given motions, up to its answer in motion."""
+        dialogue = self.config.dialogue
+        text = f"{dialogue.request_prefix}{prompt}{dialogue.request_suffix}{dialogue.motion_prefix}"
+        return text_ids(self.tokenizer, text)
 
     def describe(self) -> dict[str, str]:
         """What the model is, as names and values for people."""
@@ -324,9 +287,8 @@ class MotionGPT3(nn.Module):
             "lengths": f"{config.shortest_frames} to {config.longest_frames} frames at {self.fps:g} fps",
         }
 
-    # Generation
+    # Answers
 
-    @torch.inference_mode()
     def generate(
         self,
         prompts: Sequence[str],
@@ -338,11 +300,12 @@ class MotionGPT3(nn.Module):
         temperature: float = 1.0,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
+        verbatim: bool = False,
     ) -> list[Motion]:
         """One motion for each prompt.
 
         Args:
-            prompts: what the person does.
+            prompts: what the person does; native models take any request for it as well.
             frames: length of each motion (or of all); None lets the model choose by the text, or takes the
                 config's ``default_frames`` if it cannot.
             seeds: one per prompt, by default 0, 1, 2, …; a seed means the same motion in any batch.
@@ -352,30 +315,147 @@ class MotionGPT3(nn.Module):
             temperature: of the noise that the scheduler adds (ddpm only).
             batch_size: motions made together.
             progress: called with (motions done, all motions).
+            verbatim: say the prompts as they are, without the wording that official checkpoints know the task
+                by.
 
         Raises:
             InputError: if a prompt, length or setting cannot be used.
             ConfigError: if there is no such scheduler, or it does not step for this model.
         """
-        requests = self._requests(prompts, frames, seeds)
-        if batch_size < 1:
-            raise InputError(f"batch_size: {batch_size} motions cannot be made together")
+        requests_made = prompts if verbatim else [self.request_for("t2m", prompt) for prompt in prompts]
+        rows = paired(prompts, prompts=requests_made, lengths=frames, seeds=counted(seeds, prompts))
+        requests = [MotionRequest(*row) for row in rows]
         guidance = self.config.guidance if guidance is None else guidance
-        scheduler = self.config.scheduler if scheduler is None else scheduler
-        if steps is None and scheduler == self.config.scheduler:
-            steps = self.config.steps
-        motions: list[Motion] = []
-        for first in range(0, len(requests), batch_size):
-            part = requests[first : first + batch_size]
-            latents, lengths = self._latents(part, guidance, scheduler, steps, temperature)
-            features = self.codec.decode(latents, lengths).cpu()
-            motions.extend(
-                Motion.from_features(clip[:length], self.fps, name=request.prompt)
-                for clip, length, request in zip(features, lengths.tolist(), part)
-            )
-            if progress:
-                progress(len(motions), len(requests))
-        return motions
+        sampling = self._sampling(guidance, steps, scheduler, temperature, batch_size)
+        return make_motions(self, requests, sampling, progress)
+
+    def predict(
+        self,
+        heads: Sequence[Motion],
+        frames: Sequence[int] | int | None = None,
+        prompts: Sequence[str] | str | None = None,
+        seeds: Sequence[int] | None = None,
+        guidance: float | None = None,
+        steps: int | None = None,
+        scheduler: str | None = None,
+        temperature: float = 1.0,
+        noise: float = 1.0,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Motion]:
+        """Continue motions; their own frames stay as they are.
+
+        Args:
+            heads: how the motions begin, at the model's frame rate.
+            frames: of the whole motions; None makes the given part a fifth, as far as the model
+                makes such lengths.
+            prompts: requests, for each or for all; by default the one of the task.
+            seeds: one per motion, by default 0, 1, 2, ….
+            guidance: scale of classifier-free guidance; by default none.
+            steps: see `generate`, as for all that follow.
+            scheduler: see there.
+            temperature: see there.
+            noise: 0 … 1, scale of the noise that sampling starts from: less is closer to what is likeliest,
+                more varies more.
+            batch_size: see there.
+            progress: see there.
+
+        Raises:
+            InputError: if a motion, length or setting cannot be used.
+        """
+        if frames is None:
+            shortest, longest = self.frame_range
+            frames = [min(max(round(len(head) / PREDICTION_RATIO), shortest), longest) for head in heads]
+        wording = self.request_for("pred") if prompts is None else prompts
+        rows = paired(heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads)
+        sampling = self._sampling(
+            1.0 if guidance is None else guidance, steps, scheduler, temperature, batch_size, noise
+        )
+        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+
+    def inbetween(
+        self,
+        heads: Sequence[Motion],
+        tails: Sequence[Motion],
+        frames: Sequence[int] | int,
+        prompts: Sequence[str] | str | None = None,
+        seeds: Sequence[int] | None = None,
+        guidance: float | None = None,
+        steps: int | None = None,
+        scheduler: str | None = None,
+        temperature: float = 1.0,
+        noise: float = INBETWEEN_NOISE,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Motion]:
+        """Fill motions between their first and their last frames, which stay as they are.
+
+        Args:
+            heads: how the motions begin.
+            tails: how they end, each in the same world as its beginning.
+            frames: of the whole motions.
+            prompts: requests, for each or for all; by default the one of the task.
+            seeds: one per motion, by default 0, 1, 2, ….
+            guidance: scale of classifier-free guidance; by default none.
+            steps: see `generate`, as for all that follow.
+            scheduler: see there.
+            temperature: see there.
+            noise: 0 … 1, scale of the noise that sampling starts from: less is closer to what is likeliest,
+                more varies more.
+            batch_size: see there.
+            progress: see there.
+
+        Raises:
+            InputError: if a motion, length or setting cannot be used.
+        """
+        wording = self.request_for("inbetween") if prompts is None else prompts
+        rows = paired(
+            heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads, tails=tails
+        )
+        sampling = self._sampling(
+            1.0 if guidance is None else guidance, steps, scheduler, temperature, batch_size, noise
+        )
+        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+
+    def caption(
+        self,
+        motions: Sequence[Motion],
+        prompts: Sequence[str] | str | None = None,
+        seeds: Sequence[int] | None = None,
+        decoding: TextDecoding | None = None,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]:
+        """What each motion shows, in words.
+
+        Args:
+            motions: at the model's frame rate, see `motion.standard` for others.
+            prompts: requests, for each or for all; by default the one of the task. A motion stands at
+                ``<Motion_Placeholder>``, or at the end.
+            seeds: one per motion, by default 0, 1, 2, …; without effect if the likeliest words are taken.
+            decoding: how words are chosen; by default the config's.
+            batch_size: motions read together.
+            progress: called with (motions done, all motions).
+
+        Raises:
+            InputError: if a motion or request cannot be used.
+        """
+        wording = self.request_for("m2t") if prompts is None else prompts
+        rows = paired(motions, prompts=wording, seeds=counted(seeds, motions))
+        asked, numbers = [row[0] for row in rows], [row[1] for row in rows]
+        for prompt in dict.fromkeys(asked):
+            self.validate_prompt(prompt)
+        chosen = self.config.decoding if decoding is None else decoding
+        return caption_motions(self, motions, asked, chosen, numbers, batch_size, progress)
+
+    def request_for(self, task: str, words: str = "") -> str:
+        """What this model is told for a task, with the user's words where they belong.
+
+        Official checkpoints know a task by its wording; native ones take words as they are.
+        """
+        known = task_named(task)
+        wording = known.request if isinstance(self.placeholders, SequencePlaceholders) else known.official
+        return wording.replace(CAPTION, words)
 
     def read_text(self, prompts: Sequence[str]) -> tuple[KeyValueCache, Tensor]:
         """Let the text branch read prompts: the keys and values that motion attends to, and lengths (B,)."""
@@ -386,94 +466,28 @@ class MotionGPT3(nn.Module):
         visible_BS = torch.arange(ids_BS.shape[1], device=device) < lengths[:, None]
         return self.mot.encode_text(TokenStream.sequential(self.mot.embed_text(ids_BS), visible_BS)), lengths
 
-    def _requests(
-        self, prompts: Sequence[str], frames: Sequence[int] | int | None, seeds: Sequence[int] | None
-    ) -> list[_Request]:
-        lengths = [frames] * len(prompts) if frames is None or isinstance(frames, int) else list(frames)
-        numbers = list(range(len(prompts))) if seeds is None else list(seeds)
-        if not len(prompts) == len(lengths) == len(numbers):
-            raise InputError(
-                f"{len(prompts)} prompts, {len(lengths)} lengths and {len(numbers)} seeds do not pair up"
-            )
-        shortest, longest = self.frame_range
-        for prompt in dict.fromkeys(prompts):
-            self.validate_prompt(prompt)
-        for length in lengths:
-            if length is not None and not shortest <= length <= longest:
-                raise InputError(
-                    f"a length of {length} frames is outside of what the model makes: {shortest} to {longest}"
-                )
-        for number in numbers:
-            sample_seeds(number, 1)
-        return [_Request(*request) for request in zip(prompts, lengths, numbers)]
+    @torch.inference_mode()
+    def answer_wanted(self, requests: Sequence[str]) -> Tensor:
+        """What kind of answer requests in free form want: probabilities (B, 3), in the order of `ANSWERS`.
 
-    def _latents(
-        self, requests: list[_Request], guidance: float, scheduler: str, steps: int | None, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        """Latents (B, K, C) and lengths (B,) in frames."""
-        distinct = list(dict.fromkeys(request.prompt for request in requests))
-        cache, text_lengths = self.read_text(distinct)
-        numbers = [distinct.index(request.prompt) for request in requests]
-        rows = torch.tensor(numbers, device=text_lengths.device)
-        cache, text_lengths = cache.rows(rows), text_lengths[rows]
+        Raises:
+            ConfigError: if the model has no start token to decide with.
+        """
+        if not isinstance(self.placeholders, SequencePlaceholders):
+            raise ConfigError("this model cannot tell what a request wants: say which task is meant")
+        cache, lengths = self.read_text(requests)
+        return self.placeholders.answer_logits(self.placeholders.start(self.mot, cache, lengths)).softmax(-1)
 
-        start_hidden = self.placeholders.start(self.mot, cache, text_lengths)
-        lengths = self._lengths(requests, start_hidden).to(text_lengths.device)
-        counts = self.codec.latent_counts(lengths)
-        hidden = self.placeholders.fill(self.mot, cache, text_lengths, counts)
-        condition = self.placeholders.condition(self.head, hidden, counts)
-        null = None
-        if guidance != 1.0 and self.placeholders.null_condition is not None:
-            null = self.placeholders.condition(self.head, self.placeholders.null_hidden(counts), counts)
-        seeds = [request.seed for request in requests]
-        noise = LatentNoise(seeds, counts.tolist(), self.codec.latent_channels)
-        latents = sample_latents(
-            guided(self.head, condition, null, guidance),
-            noise.draw().to(lengths.device),
-            self.objective,
-            scheduler,
-            steps,
-            temperature,
-            noise,
-        )
-        return latents, lengths
-
-    def _lengths(self, requests: list[_Request], start_hidden: Tensor | None) -> Tensor:
-        wanted = [request.frames for request in requests]
-        if None in wanted:
-            predicted = [self.config.default_frames] * len(requests)
-            per_latent = self.codec.frames_per_latent
-            if start_hidden is not None and per_latent is not None:
-                assert isinstance(self.placeholders, SequencePlaceholders)
-                predicted = (self.placeholders.predicted_counts(start_hidden) * per_latent).tolist()
-            shortest, longest = self.frame_range
-            wanted = [min(max(p, shortest), longest) if w is None else w for w, p in zip(wanted, predicted)]
-        return torch.tensor(wanted)
-
-
-@dataclass(frozen=True)
-class _Request:
-    prompt: str
-    frames: int | None
-    seed: int
-
-
-def _local_folder(path: str | Path) -> Path:
-    """The folder of a model; a hub id is fetched into the hub's cache."""
-    if Path(path).is_dir():
-        return Path(path)
-    name = str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise InputError(f"no model at {name}: give a model folder, or a hub id like organisation/name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", f"{TOKENIZER_FOLDER}/*"])
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"no folder {name}, and the hub has no such model or cannot be reached ({reason})"
-        ) from None
+    def _sampling(
+        self,
+        guidance: float,
+        steps: int | None,
+        scheduler: str | None,
+        temperature: float,
+        batch_size: int,
+        noise: float = 1.0,
+    ) -> Sampling:
+        scheduler = self.config.scheduler if scheduler is None else scheduler
+        if steps is None and scheduler == self.config.scheduler:
+            steps = self.config.steps
+        return Sampling(guidance, scheduler, steps, temperature, batch_size, noise)

@@ -1,10 +1,11 @@
-"""Where motion is asked for: the tokens of the motion branch that stand for latents to come.
+"""Where motion is asked for, and how motion is given: the tokens of the motion branch.
 
 Two layouts, with one interface. *Sequence* (native): ``text | start | placeholder × K``, one placeholder for
 each latent, all of a clip in one block that sees itself whole; each knows how far it is from both ends of the
-clip. The ``start`` token sees the text alone and predicts how long the motion should be. *Latent* (official):
-a clip is one latent, asked for by a fixed number of placeholders right behind the text, read as in any causal
-sequence.
+clip. Where latents are known already (`Known`: a motion to continue, or to fill), they stand at their own
+places in that block. The ``start`` token sees the text alone and predicts what kind of answer is wanted, and
+how long a motion should be. *Latent* (official): a clip is one latent, asked for by a fixed number of
+placeholders right behind the text, read as in any causal sequence; motions that are given stand in the text.
 
 Shapes: B clips, K latents, C channels per latent, P placeholders of one latent, D width of the motion branch.
 """
@@ -12,7 +13,7 @@ Shapes: B clips, K latents, C channels per latent, P placeholders of one latent,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,35 @@ from motiongpt3.models.sequence_head import SequenceCondition, SequenceHead
 from motiongpt3.models.vae import visible_frames
 
 CLIP_BLOCK = 0
+# A motion that is given in a request is a block of its own.
+REQUEST_BLOCK = 1
+GOAL_FEATURES = 4
+ANSWERS = ("text", "motion", "text then motion")
+"""What can be the answer to a request, in the order of `SequencePlaceholders.answer_logits`."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of motions that are asked for.
+
+    Attributes:
+        latents: (B, K, C); their values matter where one of the masks is true.
+        given: (B, K) latents that are kept as they are.
+        hinted: (B, K) latents that given frames cover in part: told, and asked for all the same.
+        goal: (B, 4) where the frames given at the end begin, seen from the last frame given before: metres to
+            its left and forward, sine and cosine of the change of heading; see `motion.completion`.
+        has_goal: (B,) whether frames are given at the end.
+    """
+
+    latents: Tensor
+    given: Tensor
+    hinted: Tensor
+    goal: Tensor
+    has_goal: Tensor
+
+    def to(self, device: torch.device | str) -> Known:
+        """The same on another device."""
+        return Known(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -32,32 +62,39 @@ class SequencePlaceholdersConfig:
 
     Args:
         width: D, of the motion branch.
+        latent_channels: C, of latents that are given.
         longest: the largest number of latents that a length can be predicted as.
         place_features: sinusoids per distance.
         start_token: id of the start token in the motion branch's vocabulary.
         placeholder_token: id of a placeholder there.
+        given_token: id of a latent that is given.
     """
 
     width: int
+    latent_channels: int
     longest: int
     place_features: int
     start_token: int
     placeholder_token: int
+    given_token: int
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """Ids that the motion branch's vocabulary must have."""
-        return self.start_token, self.placeholder_token
+        return self.start_token, self.placeholder_token, self.given_token
 
 
 class SequencePlaceholders(nn.Module):
-    """One placeholder per latent, the length predictor, and the null condition of guidance."""
+    """One token per latent, what the start token predicts, and the null condition of guidance."""
 
     def __init__(self, config: SequencePlaceholdersConfig) -> None:
         super().__init__()
         self.config = config
         self.place = nn.Linear(2 * config.place_features, config.width)
+        self.latent_in = nn.Linear(config.latent_channels, config.width)
+        self.goal_in = nn.Linear(GOAL_FEATURES, config.width)
         self.count_logits = nn.Linear(config.width, config.longest)
+        self.answer_logits = nn.Linear(config.width, len(ANSWERS))
         self.null_condition = nn.Parameter(torch.zeros(config.width))
 
     def start(self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor) -> Tensor:
@@ -73,7 +110,12 @@ class SequencePlaceholders(nn.Module):
         return _motion_hidden(mot, stream, cache)[:, 0]
 
     def fill(
-        self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor
+        self,
+        mot: MixtureOfTransformers,
+        cache: KeyValueCache,
+        text_lengths: Tensor,
+        counts: Tensor,
+        known: Known | None = None,
     ) -> Tensor:
         """Let the placeholders read text and start token: hidden states (B, K, D), K = max(counts).
 
@@ -82,12 +124,26 @@ class SequencePlaceholders(nn.Module):
             cache: of text and start token; the placeholders are added to it.
             text_lengths: (B,) visible text tokens.
             counts: (B,) latents wanted; the rest of a row is padding.
+            known: what is known of the motions.
         """
         visible_BK = visible_frames(counts, int(counts.max()))
         ids = torch.full(visible_BK.shape, self.config.placeholder_token, device=counts.device)
-        embeddings_BKD = mot.embed_motion(ids) + self.places(counts)
+        told_BKD: Tensor | float = 0.0
+        if known is not None:
+            ids = ids.masked_fill(known.given, self.config.given_token)
+            told_BKD = self.latent_in(known.latents) * (known.given | known.hinted)[..., None]
+            told_BKD = told_BKD + (self.goal_in(known.goal) * known.has_goal[:, None])[:, None]
+        embeddings_BKD = mot.embed_motion(ids) + self.places(counts) + told_BKD
         stream = TokenStream.sequential(embeddings_BKD, visible_BK, start=text_lengths + 1, block=CLIP_BLOCK)
         return _motion_hidden(mot, stream, cache)
+
+    def embed_given(self, mot: MixtureOfTransformers, latents: Tensor, counts: Tensor) -> Tensor:
+        """Embeddings (B, K, D) of motions that are given in requests, from their latents (B, K, C).
+
+        A row's first ``counts`` (B,) tokens are real. They belong in one block, `REQUEST_BLOCK`.
+        """
+        ids = torch.full(latents.shape[:2], self.config.given_token, device=latents.device)
+        return mot.embed_motion(ids) + self.places(counts) + self.latent_in(latents)
 
     def null_hidden(self, counts: Tensor) -> Tensor:
         """(B, K, D) hidden states for "no text at all": the learned null condition, and the places."""
@@ -122,6 +178,7 @@ class LatentPlaceholdersConfig:
         width: D, of the motion branch.
         placeholders: P, that ask for one latent.
         placeholder_token: their id in the motion branch's vocabulary.
+        masked_token: id of the tokens, as many, that stand in a request for a part that is asked for.
         latent_channels: C, of latents that are given instead of asked for.
         null_condition: whether there is one; without, the model was not trained for guidance.
     """
@@ -129,18 +186,26 @@ class LatentPlaceholdersConfig:
     width: int
     placeholders: int
     placeholder_token: int
+    masked_token: int
     latent_channels: int
     null_condition: bool
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """Ids that the motion branch's vocabulary must have."""
-        return (self.placeholder_token,)
+        return self.placeholder_token, self.masked_token
 
     @classmethod
     def official(cls) -> LatentPlaceholdersConfig:
         """As in the official MotionGPT3 checkpoints."""
-        return cls(width=768, placeholders=4, placeholder_token=2, latent_channels=256, null_condition=True)
+        return cls(
+            width=768,
+            placeholders=4,
+            placeholder_token=2,
+            masked_token=0,
+            latent_channels=256,
+            null_condition=True,
+        )
 
 
 class LatentPlaceholders(nn.Module):
@@ -181,6 +246,12 @@ class LatentPlaceholders(nn.Module):
         """
         parts_BKPD = self.motion_in(latents).unflatten(-1, (self.config.placeholders, self.config.width))
         return parts_BKPD.transpose(1, 2).flatten(1, 2)
+
+    def embed_masked(self, mot: MixtureOfTransformers) -> Tensor:
+        """Embeddings (P, D) that stand for a part of a motion that is asked for."""
+        weight = mot.motion.token_embedding.weight
+        ids = torch.full((1, self.config.placeholders), self.config.masked_token, device=weight.device)
+        return mot.embed_motion(ids)[0]
 
     def condition(self, head: nn.Module, hidden: Tensor, counts: Tensor) -> MLPCondition:
         """What an `MLPHead` makes of hidden states (B, P, D)."""

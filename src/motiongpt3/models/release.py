@@ -5,14 +5,16 @@ An official checkpoint holds, by the prefix of its tensors: ``lm.language_model.
 ``lm.fake_latent`` the null condition (only if trained for guidance), and ``vae.`` the motion VAE. Each
 becomes a part of a `MotionGPT3` whose text branch and tokenizer lie in its own folder. Evaluators and sums
 that were saved along (``metrics.``, ``_losses.``) are passed over; any other tensor is an error. A checkpoint
-without ``lm.`` becomes a `MotionCodec`, whatever lies beside its ``vae.``.
+without ``lm.`` becomes a `MotionCodec`, whatever lies beside its ``vae.``. One whose ``vae.`` is a VQ-VAE,
+as in MotionGPT (version 1), becomes a `MotionTokenizer`, without the language model that may lie beside it.
 
-How the official release asks for a motion: the prompt between ``PROMPT_PREFIX`` and ``PROMPT_SUFFIX``, read
-by GPT-2's tokenizer with ``ADDED_TOKENS``; four placeholders right behind it; 100 steps of DDPM.
+How the official release asks and answers: `DialogueConfig.official`, read by GPT-2's tokenizer with
+``ADDED_TOKENS``; four placeholders for a motion; 100 steps of DDPM; text by `TextDecoding.official`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,17 +34,24 @@ from motiongpt3.models.backbones import (
 from motiongpt3.models.checkpoint_file import read_checkpoint
 from motiongpt3.models.codec import MODEL_NAME as CODEC_NAME
 from motiongpt3.models.codec import MotionCodec, vae_to_json
+from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import config_to_json, load_strictly, read_config
 from motiongpt3.models.head import MLPHeadConfig
 from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
+from motiongpt3.models.motion_tokenizer import MODEL_NAME as MOTION_TOKENIZER_NAME
+from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motiongpt import MODEL_NAME, MotionGPT3, MotionGPT3Config
 from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.text_backbone import load_text_backbone
+from motiongpt3.models.text_decoding import TextDecoding
+from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, FRAMES_PER_SECOND, Statistics
 from motiongpt3.sampling import EpsilonDiffusion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 # What becomes of each group: our prefix, theirs.
 GROUPS = {
@@ -51,20 +60,19 @@ GROUPS = {
     "placeholders.null_condition": "lm.fake_latent",
 }
 VAE_GROUP = "vae."
+QUANTIZER_GROUP = "vae.quantizer."
+# The first layer of MLD's VAE and of the VQ-VAE: (channels, features, ...).
+FEATURE_READERS = ("vae.skel_embedding.weight", "vae.encoder.model.0.weight")
 PASSED_OVER = ("metrics.", "_losses.")
 # Variants that the official code can be configured for, which this project has not.
 UNSUPPORTED = {
     "lm.norm_layer.": "norms the hidden states (with_hid_norm)",
     "lm.diffusion_pos_embed_learned": "adds positions to the hidden states (with_hid_norm)",
     "lm.diffloss.net.cond_embed.weight": "joins the hidden states into one condition (multi_hidden: false)",
-    "vae.quantizer.": "has a VQ-VAE, as MotionGPT 1 and T2M-GPT do",
 }
 # The official language side sees latents times this number, which is measured on HumanML3D.
 LATENT_FACTOR = 0.8457
 
-PROMPT_PREFIX = "Generate motion: "
-# With the doubled separator that official checkpoints are evaluated with.
-PROMPT_SUFFIX = " \n \n <start_of_motion>"
 ADDED_TOKENS = (
     "<start_of_motion>",
     "<end_of_motion>",
@@ -83,22 +91,25 @@ GUIDANCE = 7.5
 STEPS = 100
 
 KIT_FEATURE_WIDTH = 251
+MODEL_NAMES = (MODEL_NAME, CODEC_NAME, MOTION_TOKENIZER_NAME)
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def import_checkpoint(
     checkpoint: str | Path, stats: str | Path, out: str | Path, tokenizer: str | Path | None = None
-) -> MotionGPT3 | MotionCodec:
+) -> MotionGPT3 | MotionCodec | MotionTokenizer:
     """Convert a checkpoint into a model folder.
 
     Args:
-        checkpoint: an official MotionGPT3, or anything with MLD's motion VAE in it; see `read_checkpoint`.
+        checkpoint: an official MotionGPT3, or anything with MLD's motion VAE or MotionGPT's VQ-VAE in it; see
+            `read_checkpoint`.
         stats: folder with Mean.npy and Std.npy of the data that it was trained on.
         out: the model's folder, which appears whole or not at all; a model that is there is replaced.
         tokenizer: folder with GPT-2's tokenizer; without it, that of the text backbone ``gpt2``.
 
     Returns:
-        What was written: a `MotionGPT3`, or a `MotionCodec` if the checkpoint holds a motion VAE alone.
+        What was written: a `MotionGPT3`, a `MotionCodec` if the checkpoint holds a motion VAE alone, or a
+        `MotionTokenizer` if it holds a VQ-VAE.
 
     Raises:
         InputError: if a path is not what it should be, or ``out`` holds something else than a model.
@@ -109,9 +120,15 @@ def import_checkpoint(
     _check_out(Path(out), inputs)
     statistics = Statistics.load(stats)
     state = read_checkpoint(checkpoint)
-    model: MotionGPT3 | MotionCodec
+    model: MotionGPT3 | MotionCodec | MotionTokenizer
     try:
-        if any(name.startswith("lm.") for name in state):
+        if any(name.startswith(QUANTIZER_GROUP) for name in state):
+            model = official_motion_tokenizer(state, statistics)
+            if any(name.startswith("lm.") for name in state):
+                logger.warning(
+                    "%s: its language model (lm.*) is of another kind and was left out", checkpoint
+                )
+        elif any(name.startswith("lm.") for name in state):
             model = official_model(state, statistics, official_tokenizer(tokenizer))
         else:
             model = official_codec(state, statistics)
@@ -129,9 +146,7 @@ def official_codec(state: Mapping[str, Tensor], statistics: Statistics) -> Motio
         CheckpointError: if there is none, or not one of HumanML3D's 263 features.
     """
     _refuse_unsupported(state)
-    vae_state = _single_precision(
-        {name: tensor for name, tensor in state.items() if name.startswith(VAE_GROUP)}
-    )
+    vae_state = _vae_state(state)
     if not vae_state:
         raise CheckpointError(
             "it holds no motion VAE (vae.*), as official MotionGPT3 and MLD checkpoints do, but tensors like "
@@ -145,6 +160,23 @@ def official_codec(state: Mapping[str, Tensor], statistics: Statistics) -> Motio
     names = tuple(TensorName(name, (name,)) for name in shapes)
     load_strictly(codec, tensors | read_tensors(vae_state, names, shapes, {}, ()), "the motion VAE")
     return codec.eval()
+
+
+def official_motion_tokenizer(state: Mapping[str, Tensor], statistics: Statistics) -> MotionTokenizer:
+    """The VQ-VAE among the tensors of a checkpoint; evaluation mode.
+
+    Raises:
+        CheckpointError: if it is not of the official sizes, or not one of HumanML3D's 263 features.
+    """
+    vae_state = _vae_state(state)
+    _check_feature_width(vae_state)
+    tokenizer = MotionTokenizer(VQVAE(VQVAEConfig.official()), statistics)
+    shapes = {f"{VAE_GROUP}{name}": tensor.shape for name, tensor in tokenizer.vq_vae.state_dict().items()}
+    names = tuple(TensorName(name, (name,)) for name in shapes)
+    tensors = read_tensors(vae_state, names, shapes, {}, ())
+    inner = {name.removeprefix(VAE_GROUP): tensor for name, tensor in tensors.items()}
+    load_strictly(tokenizer.vq_vae, inner, "the VQ-VAE")
+    return tokenizer.eval()
 
 
 def official_model(
@@ -201,6 +233,10 @@ def official_tokenizer(folder: str | Path | None = None) -> PreTrainedTokenizerB
     return tokenizer
 
 
+def _vae_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return _single_precision({name: tensor for name, tensor in state.items() if name.startswith(VAE_GROUP)})
+
+
 def _single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in state.items():
         if tensor.dtype not in WEIGHT_TYPES:
@@ -221,8 +257,8 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
     return MotionGPT3Config(
         text_backbone="",
         text_fingerprint="",
-        prompt_prefix=PROMPT_PREFIX,
-        prompt_suffix=PROMPT_SUFFIX,
+        stage="",
+        dialogue=DialogueConfig.official(),
         longest_prompt=LONGEST_PROMPT,
         frames_per_second=FRAMES_PER_SECOND,
         shortest_frames=SHORTEST_FRAMES,
@@ -231,6 +267,7 @@ def _official_config(state: Mapping[str, Tensor], codec: MotionCodec) -> MotionG
         guidance=GUIDANCE if guided else 1.0,
         scheduler="ddpm",
         steps=STEPS,
+        decoding=TextDecoding.official(),
         objective={"kind": EpsilonDiffusion.kind, **config_to_json(EpsilonDiffusion())},
         text=text,
         motion=motion,
@@ -252,8 +289,8 @@ def _refuse_unsupported(state: Mapping[str, Tensor]) -> None:
 
 
 def _check_feature_width(vae_state: Mapping[str, Tensor]) -> None:
-    embedding = vae_state.get("vae.skel_embedding.weight")
-    if embedding is None or embedding.ndim != 2 or embedding.shape[1] == FEATURE_WIDTH:
+    embedding = next((vae_state[name] for name in FEATURE_READERS if name in vae_state), None)
+    if embedding is None or embedding.ndim < 2 or embedding.shape[1] == FEATURE_WIDTH:
         return
     width = embedding.shape[1]
     dataset = " (KIT-ML)" if width == KIT_FEATURE_WIDTH else ""
@@ -293,7 +330,7 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        is_model = out.is_dir() and read_config(out).get("model") in (MODEL_NAME, CODEC_NAME)
+        is_model = out.is_dir() and read_config(out).get("model") in MODEL_NAMES
     except CheckpointError:
         is_model = False
     if not is_model:

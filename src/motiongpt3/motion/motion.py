@@ -1,7 +1,8 @@
 """The pivot type for motion: every importer ends in a `Motion`, every exporter starts from one.
 
-A motion is the path of 22 joint positions. Features may come with it when it was made from them; anything
-that changes the joints drops the features, so the two never disagree.
+A motion is the path of 22 joint positions. Features may come with it when it was made from them, and joint
+rotations when its source had them; anything that changes the joints drops the features, and a pose that does
+not belong to the joints is dropped, so they never disagree.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from torch import Tensor
 
 from motiongpt3.errors import InputError
 from motiongpt3.motion.features import FEATURE_WIDTH, FRAMES_PER_SECOND, check_features, features_to_joints
+from motiongpt3.motion.pose import BodyPose, interpolate_rotations
 from motiongpt3.motion.skeleton import JOINT_COUNT, mirror_joints
 
 MAX_FRAMES_PER_SECOND = 10_000.0
+POSE_TOLERANCE = 1e-3
+"""Metres by which the joints that a pose makes may differ from a motion's joints, or it is dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,8 @@ class Motion:
         features: (T, 263) HumanML3D features, not normalised, that the joints were made from; or None.
         name: short name, used for file names and messages.
         source: file or prompt it came from; or None.
+        pose: rotations that make the joints to a millimetre, from a source that has rotations; or None.
+            One that makes other joints is dropped, because the joints were changed since.
 
     Raises:
         InputError: for another shape, fewer than two frames, NaN or infinite values, or an impossible
@@ -42,6 +48,7 @@ class Motion:
     features: Tensor | None = None
     name: str = "motion"
     source: str | None = None
+    pose: BodyPose | None = None
 
     def __post_init__(self) -> None:
         where = self.source or self.name
@@ -66,6 +73,8 @@ class Motion:
                 )
             check_features(features, f"{where}: features")
             object.__setattr__(self, "features", features)
+        if self.pose is not None:
+            object.__setattr__(self, "pose", _fitting_pose(self.pose, joints))
 
     @classmethod
     def from_joints(
@@ -77,6 +86,19 @@ class Motion:
     ) -> Motion:
         """A motion from positions (T, 22, 3), any floating-point type; errors as for the class."""
         return cls(_float32(joints, source or name), fps, name=name, source=source)
+
+    @classmethod
+    def from_pose(
+        cls,
+        pose: BodyPose,
+        root: Tensor,
+        fps: float = FRAMES_PER_SECOND,
+        name: str = "motion",
+        source: str | None = None,
+    ) -> Motion:
+        """A motion from rotations and the path of the pelvis (T, 3), metres; errors as for the class."""
+        joints = pose.joints(root.to(pose.rotations))
+        return cls(_float32(joints, source or name), fps, name=name, source=source, pose=pose)
 
     @classmethod
     def from_features(
@@ -115,6 +137,7 @@ class Motion:
 
         Positions are interpolated linearly between the two nearest frames: exact where a new frame falls on
         an old one (120 to 20 fps takes every sixth), otherwise bones may shorten by a hair in fast turns.
+        Where there is a pose, its rotations are interpolated instead, which keeps the bones.
         There is no low-pass filter, as in HumanML3D. The first frame stays; the last new frame is at or
         before the last old one.
 
@@ -133,11 +156,21 @@ class Motion:
         weight = (moments - before).clamp(0, 1).to(self.joints)[:, None, None]
         weight = torch.where(weight < 1e-6, torch.zeros_like(weight), weight)
         joints = torch.lerp(self.joints[before], self.joints[before + 1], weight)
-        return replace(self, joints=joints, fps=fps, features=None)
+        pose = self.pose
+        if pose is not None:
+            turns = interpolate_rotations(
+                pose.rotations[before], pose.rotations[before + 1], weight.to(pose.rotations)
+            )
+            pose = replace(pose, rotations=turns)
+            made = pose.joints(joints[:, 0].to(turns)).to(joints)
+            joints = torch.where((weight == 0) | (weight == 1), joints, made)
+        return replace(self, joints=joints, fps=fps, features=None, pose=pose)
 
     def mirrored(self) -> Motion:
         """The motion seen in a mirror (x to -x, left and right swapped), without features, named ``M...``."""
-        return replace(self, joints=mirror_joints(self.joints), features=None, name=f"M{self.name}")
+        pose = None if self.pose is None else self.pose.mirrored()
+        joints = mirror_joints(self.joints)
+        return replace(self, joints=joints, features=None, name=f"M{self.name}", pose=pose)
 
 
 def _float32(values: Tensor | np.ndarray | Sequence[float], where: str) -> Tensor:
@@ -153,6 +186,15 @@ def _float32(values: Tensor | np.ndarray | Sequence[float], where: str) -> Tenso
     if tensor.is_complex():
         raise InputError(f"{where}: complex numbers are not positions")
     return tensor.detach().to("cpu", torch.float32)
+
+
+def _fitting_pose(pose: BodyPose, joints: Tensor) -> BodyPose | None:
+    if pose.rotations.shape != (len(joints), JOINT_COUNT, 4) or pose.rest.shape != (JOINT_COUNT, 3):
+        return None
+    rotations = pose.rotations.detach().to("cpu", torch.float64)
+    pose = replace(pose, rotations=rotations, rest=pose.rest.detach().to("cpu", torch.float64))
+    made = pose.joints(joints[:, 0].double())
+    return pose if bool(((made - joints).abs() <= POSE_TOLERANCE).all()) else None
 
 
 def _frame_rate(fps: float, where: str) -> float:

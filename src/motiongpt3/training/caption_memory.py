@@ -51,6 +51,7 @@ class CaptionMemory:
         text_fingerprint: str,
         batch_size: int = 64,
         progress: Callable[[int, int], None] | None = None,
+        layers: tuple[int, ...] | None = None,
     ) -> CaptionMemory:
         """Compute (or find in ``folder``) the keys and values of tokenised captions.
 
@@ -61,8 +62,10 @@ class CaptionMemory:
             text_fingerprint: of the text branch's weights.
             batch_size: captions per forward pass; they are grouped by length, so nothing is padding.
             progress: called with (captions done, all captions).
+            layers: text layers to keep; by default those that motion is attached to. Text that is to be
+                continued by more text needs all of them.
         """
-        config, layers = mot.text_config, mot.motion_config.layers
+        config, layers = mot.text_config, mot.motion_config.layers if layers is None else layers
         lengths = np.array([len(ids) for ids in captions])
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         content = json.dumps([text_fingerprint, layers, [list(ids) for ids in captions]]).encode()
@@ -74,7 +77,7 @@ class CaptionMemory:
                 done = 0
                 for batch in _equal_lengths(lengths, batch_size):
                     ids = torch.tensor([list(captions[index]) for index in batch])
-                    for index, values in zip(batch, _keys_values(mot, ids)):
+                    for index, values in zip(batch, _keys_values(mot, ids, layers)):
                         rows[offsets[index] : offsets[index + 1]] = values
                     done += len(batch)
                     if progress:
@@ -96,10 +99,10 @@ class CaptionMemory:
 
 
 @torch.inference_mode()
-def _keys_values(mot: MixtureOfTransformers, ids: Tensor) -> np.ndarray:
+def _keys_values(mot: MixtureOfTransformers, ids: Tensor, layers: tuple[int, ...]) -> np.ndarray:
     """(B, S, A, 2, G, E) float16 of token ids (B, S)."""
-    cache = mot.encode_text(TokenStream.sequential(mot.embed_text(ids)))
-    keys, values = cache.text_tensors(mot.motion_config.layers)
+    cache = mot.encode_text(TokenStream.sequential(mot.embed_text(ids)), layers)
+    keys, values = cache.text_tensors(layers)
     return torch.stack([keys, values]).permute(2, 4, 1, 0, 3, 5).to(torch.float16).numpy()
 
 

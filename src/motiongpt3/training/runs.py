@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from motiongpt3.data.loaders import BatchStream
 from motiongpt3.errors import CheckpointError
 from motiongpt3.training.optimization import OptimizerConfig
 
@@ -66,9 +67,10 @@ def fit(
         filename="best",
         monitor=monitor,
         mode=monitor_mode,
-        save_last=True,
         enable_version_counter=False,
     )
+    # Not `save_last`, which Lightning skips at a validation that is no new best.
+    latest = ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False)
     kind, _, number = device.partition(":")
     trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(kind, kind),
@@ -86,6 +88,7 @@ def fit(
             LearningRateMonitor("step"),
             RichProgressBar(),
             best,
+            latest,
             *(callbacks or []),
         ],
     )
@@ -93,7 +96,11 @@ def fit(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         try:
             trainer.fit(
-                module, training, validation, ckpt_path=last if last.exists() else None, weights_only=True
+                module,
+                BatchStream(training, optimizer.steps),
+                validation,
+                ckpt_path=last if last.exists() else None,
+                weights_only=True,
             )
         except SystemExit as exit_:
             # What Lightning makes of Ctrl+C.

@@ -150,3 +150,18 @@ def test_damaged_files_raise_nothing_but_input_errors(
     except InputError:
         return
     assert torch.isfinite(motion.joints).all()
+
+
+def test_units_and_axes_of_joints(tmp_path: Path) -> None:
+    motion = Motion.from_joints(wriggling(5).float())
+    write_npy(motion, tmp_path / "a.npy", unit="cm", up="z")
+    x, y, z = motion.joints.double().numpy().transpose(2, 0, 1)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), 100 * np.stack([x, -z, y], -1), rtol=1e-5)
+    back = read_npy(tmp_path / "a.npy", scale=0.01, up="z")
+    torch.testing.assert_close(back.joints, motion.joints)
+    features = joints_to_features(wriggling(20))
+    np.save(tmp_path / "features.npy", features.numpy())
+    with pytest.raises(InputError, match="features are in metres"):
+        read_npy(tmp_path / "features.npy", up="z")
+    with pytest.raises(InputError, match="unknown unit 'mile'"):
+        write_npy(motion, tmp_path / "b.npy", unit="mile")  # type: ignore[arg-type]

@@ -20,7 +20,6 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -36,17 +35,11 @@ from motiongpt3.motion.formats.bvh import (
     serialise_bvh,
 )
 from motiongpt3.motion.formats.skeleton_maps import OWN_NAMING, JointMap, map_joints
+from motiongpt3.motion.formats.space import Unit, UpAxis, check_scale, check_up_axis, points_to_y_up
 from motiongpt3.motion.motion import Motion
-from motiongpt3.motion.rotations import (
-    matrix_to_euler,
-    quaternion_between,
-    quaternion_to_matrix,
-    unit_vector,
-)
-from motiongpt3.motion.skeleton import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES, PARENTS
-
-Unit = Literal["m", "cm"]
-UpAxis = Literal["y", "z"]
+from motiongpt3.motion.pose import BRANCHES, CHILDREN, bone_lengths, directions, rotations_of_bones, sided
+from motiongpt3.motion.rotations import matrix_to_euler, unit_vector
+from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 
 MAX_FILE_BYTES = 256 * 2**20
 LEG_LENGTH_RANGE = (0.6, 1.1)
@@ -88,18 +81,6 @@ _END_SITES: dict[str, tuple[float, float, float]] = {
     "wrist": (0.09, 0.0, 0.0),
 }
 """Toe tip, crown and knuckles, metres, left side: bones for tools to draw."""
-
-# Joint, its left and right children, and the child above.
-_BRANCHES = tuple(
-    tuple(JOINT_INDEX[name] for name in names)
-    for names in (
-        ("pelvis", "left_hip", "right_hip", "spine1"),
-        ("spine3", "left_collar", "right_collar", "neck"),
-    )
-)
-_CHILDREN = tuple(
-    tuple(child for child in range(JOINT_COUNT) if PARENTS[child] == joint) for joint in range(JOINT_COUNT)
-)
 
 
 def read_bvh(
@@ -161,9 +142,9 @@ def motion_to_bvh(motion: Motion, unit: Unit = "m", stretch: bool = False) -> BV
     joints = motion.joints.double()
     bones = joints[:, 1:] - joints[:, PARENTS[1:]]
     bones = torch.cat([torch.zeros_like(bones[:, :1]), bones], dim=1)
-    lengths = torch.linalg.vector_norm(bones, dim=-1).median(dim=0).values
+    lengths = bone_lengths(joints)
     rest = _rest_offsets(bones, lengths)
-    rotations = _global_rotations(bones, rest)
+    rotations = rotations_of_bones(bones, rest)
 
     above = rotations[:, PARENTS[1:]].transpose(-1, -2)
     local_rotations = torch.cat([rotations[:, :1], above @ rotations[:, 1:]], dim=1)
@@ -186,8 +167,8 @@ def motion_to_bvh(motion: Motion, unit: Unit = "m", stretch: bool = False) -> BV
             columns.append(places[:, joint] * per_metre)
         columns.append(angles[:, joint])
         nodes.append(BVHJoint(JOINT_NAMES[joint], parent, (offset[0], offset[1], offset[2]), channels))
-        if not _CHILDREN[joint]:
-            x, y, z = (coordinate * per_metre for coordinate in _sided(_END_SITES, JOINT_NAMES[joint]))
+        if not CHILDREN[joint]:
+            x, y, z = (coordinate * per_metre for coordinate in sided(_END_SITES, JOINT_NAMES[joint]))
             nodes.append(BVHJoint(f"{JOINT_NAMES[joint]}/End", len(nodes) - 1, (x, y, z), is_end_site=True))
     return BVH(tuple(nodes), torch.cat(columns, dim=1), 1 / motion.fps)
 
@@ -203,10 +184,9 @@ def bvh_to_motion(
 ) -> Motion:
     """Make a motion from the contents of a BVH file; arguments and errors as for `read_bvh`."""
     where = source or name
-    if up not in (None, "y", "z"):
-        raise InputError(f"{where}: unknown up axis {up!r}: use y or z")
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"{where}: the scale must be a positive number of metres per unit, not {scale!r}")
+    check_up_axis(up, where)
+    if scale is not None:
+        check_scale(scale, where)
     mapping = map_joints([joint.name for joint in bvh.joints], joint_map, where)
     own = mapping.name == OWN_NAMING
     joints = mapping.weights @ joint_positions(bvh)
@@ -216,8 +196,7 @@ def bvh_to_motion(
         scale = _metres_per_unit(joints, where, own)
     joints = joints * scale
     if up == "z" or (up is None and _is_z_up(joints, mapping.weights @ rest_positions(bvh))):
-        x, y, z = joints.unbind(-1)
-        joints = torch.stack([x, z, -y], dim=-1)
+        joints = points_to_y_up(joints)
     return Motion.from_joints(joints, _snapped_rate(bvh.frame_time) if fps is None else fps, name, source)
 
 
@@ -236,10 +215,8 @@ def _read_text(path: Path) -> str:
 
 def _rest_offsets(bones: Tensor, lengths: Tensor) -> Tensor:
     """Offsets of the T-pose: (22, 3) from bones (T, 22, 3)."""
-    directions = torch.zeros(JOINT_COUNT, 3, dtype=bones.dtype)
-    for joint in range(1, JOINT_COUNT):
-        directions[joint] = bones.new_tensor(_sided(_REST_DIRECTIONS, JOINT_NAMES[joint]))
-    for _, left, right, top in _BRANCHES:
+    rest = directions(_REST_DIRECTIONS).to(bones)
+    for _, left, right, top in BRANCHES:
         # The clip's own geometry, averaged in a frame of the body: x to its left, y up.
         across = unit_vector(bones[:, left] - bones[:, right])
         upward = bones[:, top] - (bones[:, left] + bones[:, right]) / 2
@@ -248,33 +225,8 @@ def _rest_offsets(bones: Tensor, lengths: Tensor) -> Tensor:
         for child in (left, right, top):
             mean = (body @ unit_vector(bones[:, child])[..., None])[..., 0].mean(0)
             if torch.linalg.vector_norm(mean) > 0.1:
-                directions[child] = mean
-    return unit_vector(directions) * lengths[:, None]
-
-
-def _global_rotations(bones: Tensor, rest: Tensor) -> Tensor:
-    """Rotation of every joint in the world, (T, 22, 3, 3), that turns the rest pose to the observed bones."""
-    rotations: list[Tensor] = []
-    for joint in range(JOINT_COUNT):
-        children = list(_CHILDREN[joint])
-        if len(children) > 1:
-            rotations.append(_best_rotation(rest[children], bones[:, children]))
-            continue
-        above = rotations[PARENTS[joint]]
-        if children:
-            seen = (above.transpose(-1, -2) @ bones[:, children[0], :, None])[..., 0]
-            above = above @ quaternion_to_matrix(quaternion_between(rest[children[0]], seen))
-        rotations.append(above)
-    return torch.stack(rotations, dim=1)
-
-
-def _best_rotation(rest: Tensor, seen: Tensor) -> Tensor:
-    """The rotations (T, 3, 3) that bring points (N, 3) nearest to (T, N, 3), least squares (Kabsch 1976)."""
-    left, _, right = torch.linalg.svd(rest.T @ seen)
-    rotation = right.transpose(-1, -2) @ left.transpose(-1, -2)
-    handed = torch.ones(len(seen), 3, dtype=seen.dtype)
-    handed[:, 2] = torch.linalg.det(rotation).sign()
-    return (right.transpose(-1, -2) * handed[:, None, :]) @ left.transpose(-1, -2)
+                rest[child] = mean
+    return unit_vector(rest) * lengths[:, None]
 
 
 def _continuous_euler(rotations: Tensor) -> Tensor:
@@ -301,16 +253,9 @@ def _depth_first() -> list[tuple[int, int]]:
     while waiting:
         joint, parent = waiting.pop()
         order.append((joint, parent))
-        waiting += [(child, position) for child in reversed(_CHILDREN[joint])]
-        position += 1 if _CHILDREN[joint] else 2
+        waiting += [(child, position) for child in reversed(CHILDREN[joint])]
+        position += 1 if CHILDREN[joint] else 2
     return order
-
-
-def _sided(table: dict[str, tuple[float, float, float]], joint: str) -> tuple[float, float, float]:
-    """Look up ``left_hip`` or ``right_hip`` under ``hip``, with x turned around for the right side."""
-    side, _, part = joint.rpartition("_")
-    x, y, z = table[part]
-    return (-x if side == "right" else x), y, z
 
 
 def _metres_per_unit(joints: Tensor, where: str, own: bool) -> float:

@@ -21,6 +21,15 @@ from motiongpt3.motion.features import (
     KIT_FEATURE_WIDTH,
     joints_to_features,
 )
+from motiongpt3.motion.formats.space import (
+    Unit,
+    UpAxis,
+    check_scale,
+    check_up_axis,
+    metres_per_unit,
+    points_to_y_up,
+    points_to_z_up,
+)
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.skeleton import JOINT_COUNT
 
@@ -41,13 +50,17 @@ _BROKEN_FILE = (
 )
 
 
-def read_npy(path: str | Path, fps: float | None = None) -> Motion:
+def read_npy(
+    path: str | Path, fps: float | None = None, scale: float | None = None, up: UpAxis | None = None
+) -> Motion:
     """Read joints or features, told apart by their shape.
 
     Args:
-        path: a ``.npy`` file with joints (T, 22, 3) in metres, y up, or features (T, 263), not normalised;
-            either may have a leading dimension of 1, as the official demo writes it.
+        path: a ``.npy`` file with joints (T, 22, 3), or features (T, 263), not normalised; either may have a
+            leading dimension of 1, as the official demo writes it.
         fps: frames per second; 20 if not given, since the file does not say.
+        scale: metres per unit of joints; 1 if not given.
+        up: axis of joints that points up; y if not given.
 
     Raises:
         InputError: if the file is missing, broken, holds objects or another shape, or is not finite.
@@ -58,15 +71,22 @@ def read_npy(path: str | Path, fps: float | None = None) -> Motion:
         array = array[0]
     rate = FRAMES_PER_SECOND if fps is None else fps
     if array.ndim == 3 and array.shape[1:] == (JOINT_COUNT, 3):
-        return Motion.from_joints(array, rate, path.stem, str(path))
+        check_up_axis(up, str(path))
+        joints = torch.from_numpy(array) * check_scale(1.0 if scale is None else scale, str(path))
+        joints = points_to_y_up(joints) if up == "z" else joints
+        return Motion.from_joints(joints, rate, path.stem, str(path))
     if array.ndim == 2 and array.shape[1] == FEATURE_WIDTH:
+        if scale is not None or up is not None:
+            raise InputError(f"{path}: features are in metres, y up; scale and up apply to joints")
         return Motion.from_features(array, rate, path.stem, str(path))
     raise InputError(f"{path}: {_explain(array.shape)}")
 
 
-def write_npy(motion: Motion, path: str | Path) -> None:
+def write_npy(motion: Motion, path: str | Path, unit: Unit = "m", up: UpAxis = "y") -> None:
     """Write the joints as float32 (T, 22, 3). Exact; frame rate and features are not kept."""
-    _save(motion.joints.numpy(), path)
+    check_up_axis(up, str(path))
+    joints = points_to_z_up(motion.joints) if up == "z" else motion.joints
+    _save((joints / metres_per_unit(unit, str(path))).numpy(), path)
 
 
 def write_features(motion: Motion, path: str | Path) -> None:

@@ -67,14 +67,18 @@ class NpzArchive:
             ) from error
         if len(entries) > MAX_ENTRIES:
             raise InputError(f"{self.path}: {len(entries)} entries; archives are read up to {MAX_ENTRIES}")
-        self._entries = {
-            entry.filename.removesuffix(".npy"): entry for entry in entries if not entry.is_dir()
-        }
+        files = (entry for entry in entries if not entry.filename.endswith("/"))
+        self._entries = {entry.filename.removesuffix(".npy"): entry for entry in files}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all arrays, none of which has been looked at."""
         return tuple(self._entries)
+
+    def listing(self) -> str:
+        """The first names for a message, without control characters."""
+        listed = ", ".join(sorted(self._entries)[:40])[:400] or "nothing"
+        return "".join(letter if letter.isprintable() else "?" for letter in listed)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -121,8 +125,7 @@ class NpzArchive:
     def _read(self, name: str) -> np.ndarray:
         entry = self._entries.get(name)
         if entry is None:
-            listed = ", ".join(sorted(self._entries)[:40]) or "nothing"
-            raise InputError(f"{self.path}: no array {name!r}; the archive has {listed}")
+            raise InputError(f"{self.path}: no array {name!r}; the archive has {self.listing()}")
         if entry.file_size > MAX_ARRAY_BYTES:
             size, limit = entry.file_size / 2**20, MAX_ARRAY_BYTES // 2**20
             raise InputError(

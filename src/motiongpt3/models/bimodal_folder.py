@@ -1,0 +1,152 @@
+"""Folders of models with a text branch: it lies in the folder, or is named there and found elsewhere.
+
+A text branch that was never trained is not stored again with every model: ``config.json`` names the text
+backbone and the fingerprint of its exact weights. One that was trained lies in the model's own file, with its
+tokenizer beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from motiongpt3.errors import CheckpointError, InputError
+from motiongpt3.models.backbones import load_text_weights
+from motiongpt3.models.folders import WEIGHTS_FILE, load_strictly, read_tensors, write_tensors
+from motiongpt3.models.mot import MixtureOfTransformers
+from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TOKENIZER_FOLDER = "tokenizer"
+# The tensors of the text branch: not in the model's own file if they come from a text backbone.
+TEXT_TENSORS = ("mot.text.", "mot.text_head.")
+
+
+class Bimodal(Protocol):
+    """A module whose backbone is ``mot``, and whose text is tokenised by ``tokenizer``."""
+
+    mot: MixtureOfTransformers
+    tokenizer: PreTrainedTokenizerBase
+
+    def state_dict(self) -> dict[str, Any]:
+        """All tensors by name."""
+        ...
+
+
+Model = TypeVar("Model", bound=Bimodal)
+
+
+def read_bimodal(
+    folder: Path,
+    text_backbone: str,
+    text_fingerprint: str,
+    make: Callable[[PreTrainedTokenizerBase], Model],
+    progress: Callable[[str], None] | None = None,
+) -> Model:
+    """A model with the weights in ``folder``, its text frozen.
+
+    Args:
+        folder: what `write_bimodal` wrote.
+        text_backbone: name of the text backbone; empty if the text branch is in the folder.
+        text_fingerprint: of the weights that it was trained with.
+        make: the model with random weights around a tokenizer.
+        progress: told about slow steps, such as the one-time conversion of the text backbone.
+
+    Raises:
+        CheckpointError: if the weights do not fit the model.
+        MissingDependencyError: if the text backbone is not on this machine.
+    """
+    tensors = read_tensors(folder / WEIGHTS_FILE)
+    if text_backbone:
+        text = next((name for name in tensors if name.startswith(TEXT_TENSORS)), None)
+        if text is not None:
+            raise CheckpointError(
+                f"{folder}: unexpected tensor {text!r}; the text comes from {text_backbone}"
+            )
+        backbone = load_text_backbone(text_backbone, expected_fingerprint=text_fingerprint, progress=progress)
+        model = make(backbone.tokenizer)
+        load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
+        tensors |= {
+            name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TENSORS)
+        }
+    else:
+        model = make(load_tokenizer(folder / TOKENIZER_FOLDER))
+    load_strictly(model, tensors, str(folder))  # type: ignore[arg-type]
+    model.mot.freeze_text()
+    return model
+
+
+def write_bimodal(
+    model: Bimodal,
+    folder: Path,
+    text_backbone: str,
+    dtype: torch.dtype | None,
+    exact: tuple[str, ...],
+) -> None:
+    """Write ``model.safetensors`` and, if the text branch is the model's own, the tokenizer.
+
+    Args:
+        model: what to write.
+        folder: where to.
+        text_backbone: name of the text backbone; empty to write the text branch too.
+        dtype: of the weights in the file; None keeps theirs.
+        exact: beginnings of the names of tensors that keep theirs in any case.
+    """
+    own: Mapping[str, Tensor] = model.state_dict()
+    if text_backbone:
+        own = {name: tensor for name, tensor in own.items() if not name.startswith(TEXT_TENSORS)}
+    if dtype is not None:
+        own = {name: tensor if name.startswith(exact) else tensor.to(dtype) for name, tensor in own.items()}
+    write_tensors(folder / WEIGHTS_FILE, own)
+    if not text_backbone:
+        model.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+
+
+def local_folder(path: str | Path) -> Path:
+    """The folder of a model; a hub id is fetched into the hub's cache.
+
+    Raises:
+        InputError: if there is neither.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    name = str(path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise InputError(f"no model at {name}: give a model folder, or a hub id like organisation/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", f"{TOKENIZER_FOLDER}/*"])
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"no folder {name}, and the hub has no such model or cannot be reached ({reason})"
+        ) from None
+
+
+def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, tokens: int, longest: int) -> None:
+    """Refuse what cannot be a prompt: it is empty, of too many ``tokens``, or holds special ones.
+
+    Raises:
+        InputError: saying which.
+    """
+    if not prompt.strip():
+        raise InputError("the prompt is empty: say what the person does, as in 'a person walks forward'")
+    # Not `all_special_tokens`, which names only those with a role.
+    added = tokenizer.added_tokens_decoder.values()
+    special = next((token.content for token in added if token.special and token.content in prompt), None)
+    if special is not None:
+        raise InputError(
+            f"the prompt contains {special!r}, which has a meaning of its own here: leave it out"
+        )
+    if tokens > longest:
+        raise InputError(f"the prompt is too long: {tokens} tokens, at most {longest} fit")

@@ -1,0 +1,486 @@
+"""What the language stages learn from: clips with captions, turned into requests and their answers.
+
+A *motion lesson* asks for a motion: a sentence and the latents that answer it, for prediction and in-between
+with what is known of them. A *caption lesson* gives a motion in the request, and sentences are the answer.
+Both are drawn from the clips of a dataset, a batch at a time.
+
+Shapes: B lessons, K latents, C channels per latent, S text tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from motiongpt3.data.humanml3d import HumanML3DDataset
+from motiongpt3.data.loaders import MotionClips, item_generator, pad_clips
+from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.models.codec import MotionCodec
+from motiongpt3.models.known import GivenFrames, known_latents
+from motiongpt3.models.placeholders import Known
+from motiongpt3.motion.completion import goal_between, inbetween_ends, prediction_head
+from motiongpt3.motion.features import features_to_joints
+from motiongpt3.sampling import Objective
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip as the language side sees it.
+
+    Attributes:
+        mean: (K, C) of the posterior of its latents.
+        std: (K, C).
+        features: (T, F) raw.
+        captions: what is said of it.
+        label: of its action, if known.
+    """
+
+    mean: Tensor
+    std: Tensor
+    features: Tensor
+    captions: tuple[str, ...]
+    label: str | None
+
+    def drawn(self, generator: torch.Generator | None = None) -> Tensor:
+        """Latents (K, C) from the posterior."""
+        return self.mean + torch.randn(self.std.shape, generator=generator) * self.std
+
+    def given(self, start: int, end: int) -> GivenFrames:
+        """All frames up to ``start`` and from ``end`` on."""
+        frames = len(self.features)
+        goal = None
+        if start > 0 and end < frames:
+            joints = features_to_joints(self.features)
+            goal = goal_between(joints[start - 1], joints[end])
+        return GivenFrames(frames, self.features[:start], self.features[end:], goal)
+
+
+@torch.inference_mode()
+def encode_split(
+    dataset: HumanML3DDataset, split: str, codec: MotionCodec, batch_size: int = 32
+) -> list[EncodedClip]:
+    """Encode every segment of a split once.
+
+    Raises:
+        InputError: if the split has no segment that can be used.
+    """
+    segments = dataset.segments(split)
+    if not segments:
+        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
+    encoded: list[EncodedClip] = []
+    for start in range(0, len(segments), batch_size):
+        part = segments[start : start + batch_size]
+        clips = MotionClips(dataset, part)
+        features = [clips[index] for index in range(len(part))]
+        batch = pad_clips(features)
+        means, stds = codec.encode(batch.features, batch.lengths)
+        counts = codec.latent_counts(batch.lengths).tolist()
+        encoded.extend(
+            EncodedClip(
+                mean[:count].clone(), std[:count].clone(), clip, tuple(segment.captions), segment.label
+            )
+            for mean, std, count, clip, segment in zip(means, stds, counts, features, part)
+        )
+    return encoded
+
+
+def balanced_rates(labels: Sequence[str | None], exponent: float) -> list[float]:
+    """The rate at which each clip is drawn: (clips with its label) ** -exponent."""
+    counts = Counter(labels)
+    return [1.0 if label is None else counts[label] ** -exponent for label in labels]
+
+
+@dataclass(frozen=True)
+class MotionLessons:
+    """Requests for a motion.
+
+    Attributes:
+        latents: (B, K, C) wanted.
+        counts: (B,) latents of each.
+        noise: (B, K, C) that the head gets them mixed with.
+        times: (B,) at which.
+        nulled: (B,) true where the head gets the null condition.
+        prompts: the number of each request among those that were read.
+        wanted: (B,) what kind of answer it asks for, among `placeholders.ANSWERS`.
+        known: what is known of the motions.
+        completes: (B,) true where something is known of the motion.
+    """
+
+    latents: Tensor
+    counts: Tensor
+    noise: Tensor
+    times: Tensor
+    nulled: Tensor
+    prompts: list[int]
+    wanted: Tensor
+    known: Known
+    completes: Tensor
+
+    def to(self, device: torch.device | str) -> MotionLessons:
+        """The same batch on another device."""
+        return MotionLessons(
+            self.latents.to(device),
+            self.counts.to(device),
+            self.noise.to(device),
+            self.times.to(device),
+            self.nulled.to(device),
+            self.prompts,
+            self.wanted.to(device),
+            self.known.to(device),
+            self.completes.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class CaptionLessons:
+    """Motions given, ``copies`` sentences as the answers to each.
+
+    Attributes:
+        latents: (B, K, C) given.
+        counts: (B,) latents of each.
+        before: number of the text before each motion among those that were read.
+        after: (B, S) ids of the text between motion and answer, padded on the right.
+        after_lengths: (B,).
+        answers: (B · copies, S) ids of the answers, end token included; a motion's answers stand together.
+        answer_lengths: (B · copies,).
+        copies: answers per motion.
+    """
+
+    latents: Tensor
+    counts: Tensor
+    before: list[int]
+    after: Tensor
+    after_lengths: Tensor
+    answers: Tensor
+    answer_lengths: Tensor
+    copies: int
+
+    def to(self, device: torch.device | str) -> CaptionLessons:
+        """The same batch on another device."""
+        moved = (
+            value.to(device) if isinstance(value, Tensor) else value
+            for value in (
+                self.latents,
+                self.counts,
+                self.before,
+                self.after,
+                self.after_lengths,
+                self.answers,
+                self.answer_lengths,
+                self.copies,
+            )
+        )
+        return CaptionLessons(*moved)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Requests of which the kind of answer is all there is to learn.
+
+    Attributes:
+        prompts: their numbers.
+        wanted: (B,) number of the answer among `placeholders.ANSWERS`.
+    """
+
+    prompts: list[int]
+    wanted: Tensor
+
+    def to(self, device: torch.device | str) -> Decisions:
+        """The same batch on another device."""
+        return Decisions(self.prompts, self.wanted.to(device))
+
+
+@dataclass(frozen=True)
+class TextLessons:
+    """Text alone, whose end is the answer.
+
+    Attributes:
+        ids: (B, S) padded on the right.
+        lengths: (B,).
+        answer_starts: (B,) place of the first token of the answer.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    answer_starts: Tensor
+
+    def to(self, device: torch.device | str) -> TextLessons:
+        """The same batch on another device."""
+        return TextLessons(self.ids.to(device), self.lengths.to(device), self.answer_starts.to(device))
+
+
+@dataclass(frozen=True)
+class LessonBatch:
+    """The lessons of one step; any kind may be missing."""
+
+    motions: MotionLessons | None = None
+    captions: CaptionLessons | None = None
+    decisions: Decisions | None = None
+    texts: TextLessons | None = None
+
+    def to(self, device: torch.device | str) -> LessonBatch:
+        """The same batch on another device."""
+        parts = (self.motions, self.captions, self.decisions, self.texts)
+        return LessonBatch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
+
+class Captioning(NamedTuple):
+    """A request for words about a motion, and the answers that fit it.
+
+    Attributes:
+        opening: number of the text before the motion.
+        after: ids of the text behind it, up to the answer.
+        answers: ids of each, end token included.
+    """
+
+    opening: int
+    after: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+
+
+class TextLesson(NamedTuple):
+    """Ids of a request, up to the answer, and of the answer, end token included."""
+
+    request: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LessonPlan:
+    """The requests of a stage, as numbers of texts that the text branch has read.
+
+    Attributes:
+        text_to_motion: for each clip, requests that it answers, with the kind of answer they want.
+        prediction: for each clip, requests to continue it, likewise.
+        inbetween: for each clip, requests to fill it, likewise.
+        captioning: for each clip, requests for words about it.
+        decisions: requests that go with no clip, with the kind of answer they want.
+        texts: text with text as the answer.
+    """
+
+    text_to_motion: list[list[tuple[int, int]]]
+    prediction: list[list[tuple[int, int]]]
+    inbetween: list[list[tuple[int, int]]]
+    captioning: list[list[Captioning]]
+    decisions: list[tuple[int, int]]
+    texts: list[TextLesson]
+
+
+@dataclass(frozen=True)
+class LessonMix:
+    """How often a clip becomes a lesson of each kind, relative to one another.
+
+    Args:
+        text_to_motion: a sentence to answer with a motion.
+        prediction: a motion to continue.
+        inbetween: a motion to fill.
+        captioning: a motion to put into words.
+        decisions: a request, to learn what kind of answer it wants.
+        texts: text to answer with text; only where the text branch is trained.
+        captions_per_motion: answers to each motion that is put into words; they share what it costs.
+
+    Raises:
+        ConfigError: if nothing would ever be drawn.
+    """
+
+    text_to_motion: float = 0.0
+    prediction: float = 0.0
+    inbetween: float = 0.0
+    captioning: float = 0.0
+    decisions: float = 0.0
+    texts: float = 0.0
+    captions_per_motion: int = 2
+
+    def __post_init__(self) -> None:
+        rates = self.rates.values()
+        if min(rates) < 0 or not sum(rates) > 0 or self.captions_per_motion < 1:
+            raise ConfigError(f"mix: {self} draws no lessons; give one share at least that is not 0")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """By the kind of lesson."""
+        return {
+            "t2m": self.text_to_motion,
+            "pred": self.prediction,
+            "inbetween": self.inbetween,
+            "m2t": self.captioning,
+            "decision": self.decisions,
+            "t2t": self.texts,
+        }
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson, before it is put into a batch; what does not belong to its kind is empty.
+
+    Attributes:
+        kind: one of those of `LessonMix.rates`.
+        latents: (K, C).
+        prompt: number of the request, or of the text before a given motion.
+        wanted: kind of answer that the request wants.
+        given: what is known of a motion.
+        noise: (K, C) for the head.
+        time: a number, for the head.
+        nulled: whether the head gets the null condition.
+        after: ids of the text behind a given motion.
+        answers: ids of each answer.
+        text: of a lesson in text alone.
+    """
+
+    kind: str
+    latents: Tensor
+    prompt: int
+    wanted: int = 0
+    given: GivenFrames | None = None
+    noise: Tensor | None = None
+    time: Tensor | None = None
+    nulled: bool = False
+    after: tuple[int, ...] = ()
+    answers: tuple[tuple[int, ...], ...] = ()
+    text: TextLesson | None = None
+
+
+class Lessons(Dataset[Lesson]):
+    """A lesson from each clip: which kind, and all else that is random about it, follows from its draw.
+
+    Args:
+        clips: what to draw from.
+        plan: the requests of the stage.
+        codec: encodes what is given of a motion.
+        mix: of the kinds.
+        objective: what the head learns; says at which times.
+        null_rate: how often a sentence is kept from the head, for classifier-free guidance.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[EncodedClip],
+        plan: LessonPlan,
+        codec: MotionCodec,
+        mix: LessonMix,
+        objective: Objective,
+        null_rate: float = 0.0,
+    ) -> None:
+        self.clips = clips
+        self.plan = plan
+        self.objective = objective
+        self.null_rate = null_rate
+        self.mix = mix
+        self._codec = codec
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Lesson:
+        clip, generator = self.clips[index], item_generator(index)
+        rates = torch.tensor(list(self.mix.rates.values()), dtype=torch.float64)
+        kind = list(self.mix.rates)[int(torch.multinomial(rates, 1, generator=generator))]
+        if kind == "decision":
+            prompt, wanted = _one_of(self.plan.decisions, generator)
+            return Lesson(kind, clip.mean, prompt, wanted)
+        if kind == "t2t":
+            return Lesson(kind, clip.mean, 0, text=_one_of(self.plan.texts, generator))
+        latents = clip.drawn(generator)
+        if kind == "m2t":
+            return self._captioning(index, latents, generator)
+        frames, plan = len(clip.features), self.plan
+        start, end = 0, frames
+        pool = {"t2m": plan.text_to_motion, "pred": plan.prediction, "inbetween": plan.inbetween}[kind][index]
+        # Half of the time as the task has it, else as users may: any part of the motion.
+        usual = float(torch.rand((), generator=generator)) < 0.5
+        if kind == "pred":
+            start = prediction_head(frames) if usual else _between(generator, 0.1 * frames, 0.5 * frames)
+        elif kind == "inbetween" and usual:
+            start, end = inbetween_ends(frames)
+        elif kind == "inbetween":
+            start = _between(generator, 0.1 * frames, 0.4 * frames)
+            end = _between(generator, 0.6 * frames, 0.9 * frames)
+        prompt, wanted = _one_of(pool, generator)
+        return Lesson(
+            kind,
+            latents,
+            prompt,
+            wanted,
+            clip.given(start, end),
+            torch.randn(latents.shape, generator=generator),
+            self.objective.sample_times(1, generator)[0],
+            kind == "t2m" and float(torch.rand((), generator=generator)) < self.null_rate,
+        )
+
+    def _captioning(self, index: int, latents: Tensor, generator: torch.Generator) -> Lesson:
+        opening, after, pool = _one_of(self.plan.captioning[index], generator)
+        # Different ones as long as there are any.
+        places = torch.randperm(len(pool), generator=generator).tolist()
+        answers = tuple(pool[places[copy % len(pool)]] for copy in range(self.mix.captions_per_motion))
+        return Lesson("m2t", latents, opening, after=after, answers=answers)
+
+    def collate(self, lessons: Sequence[Lesson]) -> LessonBatch:
+        """The lessons of each kind, padded into a batch of their own."""
+        captions = [lesson for lesson in lessons if lesson.kind == "m2t"]
+        decisions = [lesson for lesson in lessons if lesson.kind == "decision"]
+        texts = [lesson.text for lesson in lessons if lesson.text is not None]
+        motions = [lesson for lesson in lessons if lesson.kind in ("t2m", "pred", "inbetween")]
+        return LessonBatch(
+            self._motion_lessons(motions) if motions else None,
+            self._caption_lessons(captions) if captions else None,
+            _decisions(decisions) if decisions else None,
+            _text_lessons(texts) if texts else None,
+        )
+
+    def _motion_lessons(self, lessons: Sequence[Lesson]) -> MotionLessons:
+        latents, counts = _padded([lesson.latents for lesson in lessons])
+        noise, _ = _padded([lesson.noise for lesson in lessons if lesson.noise is not None])
+        given = [lesson.given for lesson in lessons if lesson.given is not None]
+        return MotionLessons(
+            latents,
+            counts,
+            noise,
+            torch.stack([lesson.time for lesson in lessons if lesson.time is not None]),
+            torch.tensor([lesson.nulled for lesson in lessons]),
+            [lesson.prompt for lesson in lessons],
+            torch.tensor([lesson.wanted for lesson in lessons]),
+            known_latents(self._codec, given),
+            torch.tensor([lesson.kind != "t2m" for lesson in lessons]),
+        )
+
+    def _caption_lessons(self, lessons: Sequence[Lesson]) -> CaptionLessons:
+        answers = [torch.tensor(answer) for lesson in lessons for answer in lesson.answers]
+        return CaptionLessons(
+            *_padded([lesson.latents for lesson in lessons]),
+            [lesson.prompt for lesson in lessons],
+            *_padded([torch.tensor(lesson.after) for lesson in lessons]),
+            *_padded(answers),
+            self.mix.captions_per_motion,
+        )
+
+
+def _decisions(lessons: Sequence[Lesson]) -> Decisions:
+    wanted = torch.tensor([lesson.wanted for lesson in lessons])
+    return Decisions([lesson.prompt for lesson in lessons], wanted)
+
+
+def _text_lessons(lessons: Sequence[TextLesson]) -> TextLessons:
+    ids, lengths = _padded([torch.tensor((*lesson.request, *lesson.answer)) for lesson in lessons])
+    return TextLessons(ids, lengths, torch.tensor([len(lesson.request) for lesson in lessons]))
+
+
+def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows (N_i, ...) as one tensor (B, N, ...), and their lengths (B,)."""
+    return nn.utils.rnn.pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows])
+
+
+def _between(generator: torch.Generator, low: float, high: float) -> int:
+    """A whole number from ``low`` to ``high``, at least 1."""
+    return max(1, int(low + (high - low) * float(torch.rand((), generator=generator))))
+
+
+def _one_of(pool: Sequence[T], generator: torch.Generator) -> T:
+    return pool[int(torch.randint(len(pool), (), generator=generator))]

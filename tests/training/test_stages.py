@@ -1,0 +1,178 @@
+"""The language stages: each learns, frozen text stays as it is, and a stage knows what comes before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from motiongpt3.errors import ConfigError
+from motiongpt3.models.mot import MixtureOfTransformers
+from motiongpt3.models.motiongpt import MotionGPT3
+from motiongpt3.training import stages
+from motiongpt3.training.curriculum import Wordings
+from motiongpt3.training.language import LanguageTraining
+from motiongpt3.training.lessons import LessonMix
+from motiongpt3.training.optimization import OptimizerConfig
+from motiongpt3.training.stages import LowRank, check_stage, train_language
+from tests import tiny
+from tests.data.datasets import write_tiny
+
+EVERYTHING = LessonMix(text_to_motion=2, prediction=1, inbetween=1, captioning=2)
+TEXT = ("mot.text.", "mot.text_head.")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_backbone(tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("codec")
+    tiny.codec().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(data: Path, codec: Path, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has been through two stages."""
+    first = train(
+        data,
+        tmp_path_factory.mktemp("first"),
+        "text-to-motion",
+        LessonMix(text_to_motion=1),
+        codec=codec,
+        model={key: value for key, value in tiny.description(backbone).items() if key != "stage"},
+    )
+    return train(data, tmp_path_factory.mktemp("second"), "pretrain", EVERYTHING, start_from=first)
+
+
+def train(data: Path, out: Path, stage: Any, mix: LessonMix, steps: int = 3, **settings: Any) -> Path:
+    optimizer = OptimizerConfig(learning_rate=0.02, steps=steps, warmup_steps=2, average_decay=0.5)
+    wordings = Wordings(requests=1, captioning=1, lengths=0.5)
+    return train_language(
+        data,
+        out,
+        stage,
+        mix,
+        optimizer,
+        wordings=wordings,
+        batch_size=4,
+        validate_every=steps,
+        device="cpu",
+        **settings,
+    )
+
+
+def text_of(model: MotionGPT3) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT)}
+
+
+@pytest.mark.parametrize("mix", [EVERYTHING, LessonMix(prediction=1)])
+def test_lessons_are_learnt(
+    data: Path, pretrained: Path, tmp_path: Path, mix: LessonMix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[float] = []
+    step = LanguageTraining.training_step
+
+    def recorded(self: LanguageTraining, batch: Any, batch_index: int) -> Tensor:
+        loss = step(self, batch, batch_index)
+        losses.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(LanguageTraining, "training_step", recorded)
+    train(data, tmp_path, "pretrain", mix, steps=40, start_from=pretrained)
+    assert len(losses) == 40
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+
+
+def test_frozen_text_does_not_change(data: Path, pretrained: Path, backbone: Path, tmp_path: Path) -> None:
+    """Bit for bit, after three stages; and text alone gets the logits of the language model."""
+    mix = LessonMix(text_to_motion=1, captioning=2, decisions=1)
+    folder = train(data, tmp_path, "instruct", mix, start_from=pretrained)
+    read = MotionGPT3.from_pretrained(folder)
+    assert read.config.stage == "instruct"
+    original = text_of(tiny.model(backbone))
+    assert all(torch.equal(tensor, original[name]) for name, tensor in text_of(read).items())
+    before = MotionGPT3.from_pretrained(pretrained).state_dict()
+    changed = {name for name, tensor in read.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"mot", "placeholders", "head"}
+    assert not any(name.startswith(TEXT) for name in changed)
+
+
+@pytest.mark.parametrize("low_rank", [None, LowRank(rank=2, alpha=4)])
+def test_finetuning_trains_the_text(
+    data: Path, pretrained: Path, tmp_path: Path, low_rank: LowRank | None
+) -> None:
+    mix = LessonMix(text_to_motion=1, captioning=1, decisions=1, texts=2)
+    instructed = train(data, tmp_path / "instruct", "instruct", EVERYTHING, start_from=pretrained)
+    folder = train(data, tmp_path / "out", "finetune", mix, start_from=instructed, low_rank=low_rank)
+    read, before = MotionGPT3.from_pretrained(folder), MotionGPT3.from_pretrained(instructed)
+    assert read.config.text_backbone == ""
+    assert set(text_of(read)) == set(text_of(before))
+    changed = [
+        name for name, tensor in text_of(read).items() if not torch.equal(tensor, text_of(before)[name])
+    ]
+    assert any("query_key_value" in name for name in changed)
+    # Adapters leave embeddings and norms alone.
+    assert any("token_embedding" in name for name in changed) == (low_rank is None)
+    (motion,) = read.generate(["clip a moves left"], 24)
+    assert motion.joints.isfinite().all()
+
+
+def test_frozen_text_is_read_once(
+    data: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(data, tmp_path, "pretrain", EVERYTHING, steps=2, start_from=pretrained)
+
+    def fails(*_: Any) -> None:
+        raise AssertionError("text was read again")
+
+    monkeypatch.setattr(MixtureOfTransformers, "encode_text", fails)
+    train(data, tmp_path, "pretrain", EVERYTHING, steps=4, start_from=pretrained)
+
+
+def test_a_stage_knows_what_comes_before(data: Path, pretrained: Path, codec: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stage instruct goes on from a finished model of stage pretrain"):
+        train(data, tmp_path, "instruct", EVERYTHING)
+    with pytest.raises(ConfigError, match="has been through stage pretrain; finetune goes on from instruct"):
+        train(data, tmp_path, "finetune", EVERYTHING, start_from=pretrained)
+    with pytest.raises(ConfigError, match="leave codec out"):
+        train(data, tmp_path, "pretrain", EVERYTHING, start_from=pretrained, codec=codec)
+    with pytest.raises(ConfigError, match="codec: to begin"):
+        train(data, tmp_path, "text-to-motion", EVERYTHING)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_unknown_stage_is_let_through(caplog: pytest.LogCaptureFixture) -> None:
+    check_stage("", "instruct", "some folder")
+    assert "does not say what stage" in caplog.text
+    check_stage("pretrain", "pretrain", "some folder")
+
+
+def test_settings_that_contradict_are_refused(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="low_rank: stage pretrain leaves the text branch"):
+        train(data, tmp_path, "pretrain", EVERYTHING, start_from=pretrained, low_rank=LowRank())
+    with pytest.raises(ConfigError, match=r"mix\.texts"):
+        train(data, tmp_path, "pretrain", LessonMix(texts=1), start_from=pretrained)
+    with pytest.raises(ConfigError, match=r"mix\.decisions: the templates of stage text-to-motion have no"):
+        stages._check_mix(
+            LessonMix(decisions=1), stages.LessonPlan([[]], [[]], [[]], [[]], [], []), "text-to-motion"
+        )
+    with pytest.raises(ConfigError, match="draws no lessons"):
+        LessonMix()
+
+
+def test_official_layout_is_not_trained_here(data: Path, backbone: Path, tmp_path: Path) -> None:
+    tiny.latent_model(backbone).save_pretrained(tmp_path / "model")
+    with pytest.raises(ConfigError, match="this recipe trains 'sequence', not 'latent'"):
+        train(data, tmp_path / "out", "pretrain", EVERYTHING, start_from=tmp_path / "model")
