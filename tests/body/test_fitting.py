@@ -7,15 +7,22 @@ import pytest
 import torch
 
 from motiongpt3.body.embedded import embedded_body
-from motiongpt3.body.fitting import BodyMotion, clip_proportions, fit_body, joint_error
-from motiongpt3.body.model import joint_offsets, joint_transforms, posed_joints
+from motiongpt3.body.fitting import clip_proportions, fit_body, joint_error
+from motiongpt3.body.flips import find_flips
+from motiongpt3.body.model import joint_offsets, posed_joints
 from motiongpt3.body.smpl import smpl_from_arrays
 from motiongpt3.body.twist import natural_rotation
 from motiongpt3.errors import InputError
 from motiongpt3.motion.kinematics import put_on_floor
 from motiongpt3.motion.motion import Motion
-from motiongpt3.motion.rotations import axis_angle_to_matrix, unit_vector
-from motiongpt3.motion.skeleton import CHAINS, JOINT_INDEX, JOINT_NAMES, PARENTS
+from motiongpt3.motion.pose import T_POSE_OFFSETS, BodyPose
+from motiongpt3.motion.rotations import (
+    axis_angle_to_matrix,
+    axis_angle_to_quaternion,
+    quaternion_to_matrix,
+    unit_vector,
+)
+from motiongpt3.motion.skeleton import JOINT_INDEX, PARENTS
 from tests.body.smpl_arrays import smpl_arrays
 from tests.figures import raising_arm, standing, walking
 from tests.motion.bodies import wriggling
@@ -30,24 +37,6 @@ def steps_in_degrees(rotations: torch.Tensor) -> torch.Tensor:
     turn = rotations[1:] @ rotations[:-1].transpose(-1, -2)
     trace = turn.diagonal(dim1=-2, dim2=-1).sum(-1)
     return ((trace - 1) / 2).clamp(-1, 1).acos().rad2deg()
-
-
-def flips(fitted: BodyMotion, motion: Motion, limit: float = 60.0) -> list[tuple[str, int]]:
-    """Joints that turn further than the limit in one frame although nothing of their limb does by far."""
-    world = joint_transforms(fitted.rotations, fitted.body.joints, fitted.translation)[..., :3]
-    turned = steps_in_degrees(world)
-    joints = motion.joints
-    lines = [joints[:, J[f"left_{part}"]] - joints[:, J[f"right_{part}"]] for part in ("hip", "shoulder")]
-    bones = unit_vector(torch.cat([joint_offsets(joints), torch.stack(lines, dim=1)], dim=1))
-    swung = (bones[1:] * bones[:-1]).sum(-1).clamp(-1, 1).acos().rad2deg()
-    swung[:, 0] = 0
-    found = []
-    for joint in range(22):
-        limb = {member for chain in CHAINS if joint in chain for member in chain}
-        source = swung[:, [*limb, 22, 23]].amax(1)
-        suspicious = (turned[:, joint] > limit) & (source < 2 / 3 * limit)
-        found += [(JOINT_NAMES[joint], int(frame)) for frame in suspicious.nonzero()[:, 0]]
-    return found
 
 
 def posed_motion(**turns: torch.Tensor) -> tuple[torch.Tensor, Motion]:
@@ -179,7 +168,7 @@ def test_a_turning_arm_never_flips(hand):
     motion = Motion(posed_joints(BODY, rotations, torch.zeros(160, 3)))
     fitted = fit_body(motion, BODY)
     assert joint_error(fitted, motion).max() < 1e-3
-    assert not flips(fitted, motion, 30.0)
+    assert not find_flips(fitted, motion, 30.0)
 
 
 def test_frame_rates_do_not_change_the_pose():
@@ -200,6 +189,44 @@ def test_a_licensed_body_takes_the_shape_that_fits_best(model):
     fitted = fit_body(Motion(joints), body)
     assert joint_error(fitted, Motion(joints)).mean() < 0.012
     assert fitted.vertices().shape == (12, body.vertex_count, 3)
+
+
+def twisting_wrist() -> Motion:
+    """A source with rotations, among them one that joints do not show."""
+    turns = axis_angle_to_quaternion(turning((0.9, 0, 0), torch.linspace(0, 1, 8)))
+    rotations = torch.zeros(8, 22, 4, dtype=torch.float64)
+    rotations[..., 0] = 1
+    rotations[:, J["left_wrist"]] = turns.double()
+    rotations[:, J["left_elbow"]] = axis_angle_to_quaternion(turning((0, -0.5, 0), torch.ones(8))).double()
+    return Motion.from_pose(BodyPose(rotations, T_POSE_OFFSETS), torch.tensor([0.0, 0.95, 0.0]).expand(8, 3))
+
+
+def test_rotations_that_a_source_has_are_kept():
+    motion = twisting_wrist()
+    fitted = fit_body(motion, BODY)
+    expected = quaternion_to_matrix(motion.pose.rotations).float()
+    torch.testing.assert_close(fitted.rotations, expected)
+    assert joint_error(fitted, motion).max() < 1e-4
+    # The same joints alone say nothing of the wrist.
+    bare = fit_body(Motion(motion.joints), BODY)
+    assert steps_in_degrees(bare.rotations[:, J["left_wrist"]]).max() < 1
+
+
+def test_rotations_from_another_rest_pose_are_not_taken():
+    motion = twisting_wrist()
+    hanging = motion.pose.rest.clone()
+    hanging[[J["left_elbow"], J["right_elbow"]]] = torch.tensor([0.0, -0.26, 0.0], dtype=torch.float64)
+    pose = BodyPose(motion.pose.rotations, hanging)
+    motion = Motion.from_pose(pose, motion.joints[:, 0].double())
+    fitted = fit_body(motion, BODY)
+    assert joint_error(fitted, motion).mean() < 0.005
+
+
+def test_a_fitted_body_is_a_motion_again():
+    fitted = fit_body(raising_arm("left", 6), BODY)
+    motion = fitted.motion()
+    torch.testing.assert_close(motion.joints, fitted.joints(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(quaternion_to_matrix(motion.pose.rotations).float(), fitted.rotations)
 
 
 def test_points_are_not_a_body():
@@ -229,5 +256,5 @@ def test_real_clips_are_met_without_flips(local_data):
         motion = Motion.from_joints(joints, fps)
         fitted = fit_body(motion, BODY)
         errors.append(float(joint_error(fitted, motion).mean()))
-        assert not flips(fitted, motion), clip
+        assert not find_flips(fitted, motion), clip
     assert max(errors) < 0.015

@@ -8,17 +8,12 @@ from PIL import Image
 from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
 from motiongpt3.render.figures import STYLES
-from motiongpt3.render.film import render_frames, write_video
+from motiongpt3.render.film import render_frames
 from motiongpt3.render.stills import render_frame, render_sequence, write_picture
 from tests.figures import raising_arm, rest_pose, standing, walking
+from tests.render.pixels import empty_floor
 
 SIZE = (200, 120)
-
-
-def empty_floor(picture: np.ndarray) -> np.ndarray:
-    """Where nothing stands: sky and tiles are almost grey."""
-    colours = picture.astype(int)
-    return np.ptp(colours, axis=-1) < 22
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -69,31 +64,6 @@ def test_poses_on_one_spot_are_spread_out():
 def test_a_caption_is_written_at_the_top():
     bare, titled = (render_frame(standing(2), size=128, caption=text) for text in (None, "stands"))
     assert titled[:16].min() < bare[:16].min() - 60
-
-
-def test_a_camera_that_stands_still_sees_the_whole_way():
-    motion = walking(30, metres_per_frame=0.15)
-    fixed = [~empty_floor(frame) for frame in render_frames(motion, (160, 96), camera="fixed")]
-    middles = [np.nonzero(mask)[1].mean() for mask in fixed]
-    assert abs(middles[-1] - middles[0]) > 40
-    for mask in fixed:
-        assert mask.sum() > 20
-        assert not mask[:, [0, -1]].any()
-
-
-def test_a_film_of_a_body(tmp_path):
-    seen: list[tuple[int, int]] = []
-    path = tmp_path / "film.webp"
-    write_video(walking(5), path, 96, "walks", lambda *step: seen.append(step), style="mesh")
-    assert seen[-1] == (5, 5)
-    with Image.open(path) as image:
-        assert image.n_frames == 5
-        assert image.size == (96, 96)
-
-
-def test_a_mesh_film_is_the_same_twice():
-    first, second = (np.stack(list(render_frames(walking(3), 96, style="mesh"))) for _ in range(2))
-    assert (first == second).all()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from motiongpt3.body.fitting import BodyMotion
 from motiongpt3.body.smpl import SmplBody
 from motiongpt3.files import atomic_file, atomic_folder
+from motiongpt3.motion.formats.amass import POSE_VALUES, SHAPE_COUNT, SOFT_TISSUE_COUNT
 from motiongpt3.motion.formats.npz import write_npz
+from motiongpt3.motion.formats.smpl_parameters import BODY_VALUES, parameters_of_motion, shape_parameters
 from motiongpt3.motion.rotations import matrix_to_axis_angle
-from motiongpt3.motion.skeleton import JOINT_COUNT
 
-# Axis-angle values a frame in AMASS: SMPL-H's 52 joints; its later release has SMPL-X's 55.
+# Axis-angle values a frame where they are not AMASS's: its later release has SMPL-X's 55 joints.
 _POSE_VALUES = {"smplx": 165}
-_SMPLH_POSE_VALUES = 156
-_SHAPE_VALUES, _SOFT_TISSUE_VALUES = 16, 8
 # Vertices of so many frames are made at once: bounds memory.
 _CHUNK = 64
 
@@ -84,37 +82,20 @@ def write_parameters(fitted: BodyMotion, path: str | Path) -> None:
     zero, and its proportions are in ``rest_joints`` (22, 3), metres, y up, which AMASS does not have.
     """
     body = fitted.body
-    angles = matrix_to_axis_angle(_z_up(fitted.rotations)).cpu().double()
-    width = _POSE_VALUES.get(body.name, _SMPLH_POSE_VALUES)
-    poses = torch.zeros(len(fitted), width, dtype=torch.float64)
-    poses[:, : 3 * JOINT_COUNT] = angles.flatten(1)
-    betas = torch.zeros(_SHAPE_VALUES)
-    gender = "neutral"
-    if isinstance(body, SmplBody):
-        gender = body.gender
-        known = min(_SHAPE_VALUES, len(body.betas))
-        betas[:known] = body.betas[:known].cpu()
-        if body.name != "smpl":
-            hands = matrix_to_axis_angle(body.hand_rotations).cpu().double().flatten()
-            poses[:, 3 * JOINT_COUNT :] = hands
-    # The root turns about the pelvis, so only where it comes to is turned to z up.
-    pelvis = body.joints[0]
-    path_z_up = (fitted.translation + pelvis)[:, [0, 2, 1]] * pelvis.new_tensor([1, -1, 1]) - pelvis
+    angles, trans, pose = parameters_of_motion(fitted.motion(), "z")
+    poses = np.zeros((len(fitted), _POSE_VALUES.get(body.name, POSE_VALUES)))
+    poses[:, :BODY_VALUES] = angles
+    if isinstance(body, SmplBody) and body.name != "smpl":
+        poses[:, BODY_VALUES:] = matrix_to_axis_angle(body.hand_rotations).flatten().cpu().numpy()
     arrays: dict[str, np.ndarray | str | float] = {
-        "trans": path_z_up.cpu().double().numpy(),
-        "gender": gender,
+        "trans": trans,
+        "gender": pose.gender,
         "mocap_framerate": fitted.fps,
         "mocap_frame_rate": fitted.fps,
-        "betas": betas.double().numpy(),
-        "dmpls": np.zeros((len(fitted), _SOFT_TISSUE_VALUES)),
-        "poses": poses.numpy(),
+        "betas": shape_parameters(pose, SHAPE_COUNT),
+        "dmpls": np.zeros((len(fitted), SOFT_TISSUE_COUNT)),
+        "poses": poses,
     }
     if not isinstance(body, SmplBody):
         arrays["rest_joints"] = body.joints.cpu().double().numpy()
     write_npz(path, arrays)
-
-
-def _z_up(rotations: Tensor) -> Tensor:
-    """Rotations (T, 22, 3, 3) with the root's turned from y up to z up: x stays, z becomes -y."""
-    turn = rotations.new_tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-    return torch.cat([turn @ rotations[:, :1], rotations[:, 1:]], dim=1)

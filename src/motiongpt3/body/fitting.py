@@ -4,6 +4,8 @@ Positions say where bones point, not how they twist. Twist comes from what posit
 shoulders turn the trunk, the plane of a bent elbow or knee turns upper arm and thigh, a foot turns a straight
 leg. Where they show little (straight arms), the twist is the natural one, and it changes smoothly over time.
 
+A motion whose source had rotations keeps them, where its rest pose is the body's.
+
 Bone lengths, the geometry of pelvis and chest, and how high the ankles are over flat feet are those of the
 clip: the body takes its proportions. Joints are then matched up to what no rigid body could do.
 
@@ -13,7 +15,8 @@ Shapes: T frames.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,9 +24,11 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from motiongpt3.body.model import Body, joint_offsets, posed_joints
+from motiongpt3.body.smpl import SmplBody
 from motiongpt3.body.twist import natural_rotation
 from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
+from motiongpt3.motion.pose import BRANCHES, BodyPose, best_rotation
 from motiongpt3.motion.rotations import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -52,6 +57,9 @@ _PLANTED_HEIGHT, _PLANTED_SPEED = 0.03, 0.2
 _HEAD_OFFSET_DEGREES = (15.0, 30.0)
 _LARGEST_TILT_DEGREES = 15.0
 _TOE_BEND = 1.0  # radians at most
+# Rotations mean the same on two bodies whose limbs point this nearly the same way without them.
+_SAME_REST_DEGREES = 20.0
+_LIMB_ENDS = ("knee", "ankle", "elbow", "wrist")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +88,17 @@ class BodyMotion:
         """(T, 22, 3) metres."""
         return posed_joints(self.body, self.rotations, self.translation)
 
+    def motion(self) -> Motion:
+        """The motion of the body's joints, with their rotations as its pose."""
+        body = self.body
+        pose = BodyPose(
+            matrix_to_quaternion(self.rotations.double()).cpu(), joint_offsets(body.joints).double().cpu()
+        )
+        if isinstance(body, SmplBody):
+            pose = replace(pose, betas=body.betas.cpu(), gender=body.gender)
+        root = (self.translation + body.joints[0]).double().cpu()
+        return Motion.from_pose(pose, root, self.fps, self.name)
+
     def vertices(self, frames: slice | list[int] | None = None) -> Tensor:
         """(T, V, 3) metres, of all frames or some."""
         chosen = slice(None) if frames is None else frames
@@ -105,17 +124,33 @@ def fit_body(motion: Motion, body: Body, proportions: bool = True) -> BodyMotion
     """
     joints = motion.joints.to(body.joints)
     _check_extent(joints, motion.source or motion.name)
+    known = _known_rotations(motion.pose, joint_offsets(body.joints))
     if proportions:
         offsets, ankle_height = clip_proportions(joints, motion.fps, joint_offsets(body.joints))
+        if known is not None and motion.pose is not None:
+            offsets[1:] = motion.pose.rest[1:].to(offsets)
         body = body.with_proportions(offsets, ankle_height)
-    world = _world_rotations(joints, motion.fps, joint_offsets(body.joints))
-    above = world[:, list(PARENTS[1:])].transpose(-1, -2)
-    rotations = torch.cat([world[:, :1], above @ world[:, 1:]], dim=1)
+    rotations = known
+    if rotations is None:
+        world = _world_rotations(joints, motion.fps, joint_offsets(body.joints))
+        above = world[:, list(PARENTS[1:])].transpose(-1, -2)
+        rotations = torch.cat([world[:, :1], above @ world[:, 1:]], dim=1)
     translation = joints[:, 0] - body.joints[0]
     # Where lengths differ, spread the difference over all joints rather than over the far ones.
     placed = posed_joints(body, rotations, translation)
     translation = translation + (joints - placed).mean(dim=1)
     return BodyMotion(body, rotations, translation, motion.fps, motion.name)
+
+
+def _known_rotations(pose: BodyPose | None, offsets: Tensor) -> Tensor | None:
+    """(T, 22, 3, 3) of a pose, if they mean the same on a body with these offsets (22, 3) in its T-pose."""
+    if pose is None:
+        return None
+    apart = (unit_vector(pose.rest[1:].to(offsets)) * unit_vector(offsets[1:])).sum(-1)
+    limbs = [J[f"{side}_{end}"] - 1 for side in ("left", "right") for end in _LIMB_ENDS]
+    if not (apart[limbs] > math.cos(math.radians(_SAME_REST_DEGREES))).all():
+        return None
+    return quaternion_to_matrix(pose.rotations.to(offsets))
 
 
 def clip_proportions(joints: Tensor, fps: float, offsets: Tensor) -> tuple[Tensor, float | None]:
@@ -144,7 +179,7 @@ def clip_proportions(joints: Tensor, fps: float, offsets: Tensor) -> tuple[Tenso
             if torch.linalg.vector_norm(seen) > 0.3:
                 directions[child] = rest_frame @ unit_vector(seen)
     rest = lengths[:, None] * directions
-    pelvis, chest = (_best_rotation(rest[list(c)], bones[:, list(c)]) for c in _BRANCHES)
+    pelvis, chest = (best_rotation(rest[c], bones[:, c]) for c in _BRANCHES)
     for _, child, frame in _spine_frames(pelvis, chest):
         directions[child] = _usual(_into(frame, unit_vector(bones[:, child])), directions[child])
     directions[J["head"]] = _looking_ahead(
@@ -161,10 +196,7 @@ def clip_proportions(joints: Tensor, fps: float, offsets: Tensor) -> tuple[Tenso
     return rest, ankle_height
 
 
-_BRANCHES = (
-    (J["left_hip"], J["right_hip"], J["spine1"]),
-    (J["left_collar"], J["right_collar"], J["neck"]),
-)
+_BRANCHES = tuple(children for _, *children in BRANCHES)
 _FEET = (J["left_foot"], J["right_foot"])
 
 
@@ -172,7 +204,7 @@ def _world_rotations(joints: Tensor, fps: float, offsets: Tensor) -> Tensor:
     """(T, 22, 3, 3) rotation of every joint in the world, for a body with ``offsets`` in the T-pose."""
     bones, rest = unit_vector(joint_offsets(joints)), unit_vector(offsets)
     world: list[Tensor] = [torch.empty(0)] * JOINT_COUNT
-    pelvis, chest = (_best_rotation(offsets[list(c)], joint_offsets(joints)[:, list(c)]) for c in _BRANCHES)
+    pelvis, chest = (best_rotation(offsets[c], joint_offsets(joints)[:, c]) for c in _BRANCHES)
     world[0], world[J["spine3"]] = pelvis, chest
     for joint, child, between in _spine_frames(pelvis, chest):
         world[joint] = _swing(between, rest[child], bones[:, child])
@@ -334,21 +366,13 @@ def _floor(joints: Tensor) -> Tensor:
     return torch.where(lowest.abs() < 0.15, torch.zeros_like(lowest), lowest)
 
 
-def _branch_frame(bones: Tensor, children: tuple[int, int, int]) -> Tensor:
+def _branch_frame(bones: Tensor, children: Sequence[int]) -> Tensor:
     """(T, 3, 3) axes, as columns, of a joint with a left, a right and an upper child."""
     left, right, top = (bones[:, child] for child in children)
     across = unit_vector(left - right)
     upward = top - (left + right) / 2
     upward = unit_vector(upward - (upward * across).sum(-1, keepdim=True) * across)
     return torch.stack([across, upward, torch.linalg.cross(across, upward)], dim=-1)
-
-
-def _best_rotation(rest: Tensor, seen: Tensor) -> Tensor:
-    """The rotations (T, 3, 3) that bring points (N, 3) nearest to (T, N, 3), least squares (Kabsch 1976)."""
-    left, _, right = torch.linalg.svd(rest.T @ seen)
-    handed = torch.ones(len(seen), 3).to(seen)
-    handed[:, 2] = torch.linalg.det(right.transpose(-1, -2) @ left.transpose(-1, -2)).sign()
-    return (right.transpose(-1, -2) * handed[:, None, :]) @ left.transpose(-1, -2)
 
 
 def _swing(frame: Tensor, rest: Tensor, seen: Tensor) -> Tensor:

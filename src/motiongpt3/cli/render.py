@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from motiongpt3.cli.fit import motion_files
 from motiongpt3.errors import InputError
-
-if TYPE_CHECKING:
-    from motiongpt3.motion.motion import Motion
 
 FORMATS = {
     "video": ("mp4", "gif", "webp"),
@@ -39,6 +36,8 @@ def render(
     poses: int = 8,
     at: float = 0.5,
     fps: float | None = None,
+    samples: int = 24,
+    blend: bool = False,
 ) -> int:
     """Draw motions: a film, all of a motion in one picture, or one pose.
 
@@ -58,6 +57,8 @@ def render(
         poses: for a sequence: how many.
         at: for a frame: which, from 0 (the first) to 1 (the last).
         fps: frames per second of .npy files (default: 20).
+        samples: for blender: paths of light through each pixel.
+        blend: for blender: also save the scene as NAME.blend.
 
     Returns:
         0.
@@ -74,6 +75,7 @@ def render(
         raise InputError(f"{path}: two files would both become {doubled}; draw them one by one")
 
     from motiongpt3.motion.formats import read_motion
+    from motiongpt3.render.blender import render_with_blender
     from motiongpt3.render.film import write_video
     from motiongpt3.render.stills import render_frame, render_sequence, write_picture
 
@@ -84,10 +86,13 @@ def render(
         for number, (file, name) in enumerate(zip(files, names, strict=True)):
             motion = read_motion(file, fps if file.suffix.lower() == ".npy" else None)
             target = out / name
+            progress = _part_of(bar, task, number)
             if engine == "blender":
-                _with_blender(motion, target, mode, style, pixels, poses, at)
+                scene = target.with_suffix(".blend") if blend else None
+                render_with_blender(
+                    motion, target, mode, style, pixels, caption, poses, at, camera, samples, scene, progress
+                )
             elif mode == "video":
-                progress = _part_of(bar, task, number)
                 write_video(motion, target, pixels, caption, progress, style, camera)
             elif mode == "sequence":
                 write_picture(render_sequence(motion, poses, pixels, caption, style), target)
@@ -121,12 +126,6 @@ def _checked_format(mode: str, format: str | None) -> str:
 
 def _result_name(file: Path, mode: str, suffix: str) -> str:
     return f"{file.stem}.{suffix}" if mode == "video" else f"{file.stem}_{mode}.{suffix}"
-
-
-def _with_blender(
-    motion: Motion, target: Path, mode: Mode, style: str, size: tuple[int, int], poses: int, at: float
-) -> None:
-    raise InputError("the Blender engine is not here yet: use --engine fast")
 
 
 def _part_of(bar: Progress, task: TaskID, number: int) -> Callable[[int, int], None]:

@@ -1,5 +1,5 @@
-"""Pictures and films of motion, drawn in software: no OpenGL, no display.
+"""Pictures and films of motion.
 
-What callers use: `film` (frames, films), `stills` (one pose, or a whole motion in one picture) and `skeleton`
-(strips of poses side by side).
+What callers use: `film` (frames, films), `stills` (one pose, or a whole motion in one picture) and `strips`
+(poses side by side), drawn in software without OpenGL or a display; and `blender`.
 """

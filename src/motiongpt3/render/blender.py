@@ -1,8 +1,11 @@
-"""Films and pictures made by Blender (Cycles on the CPU): slower than the fast engine, with real light.
+"""Films and pictures made by Blender (Cycles on the CPU): slower than drawing in software, with real light.
 
-Blender runs as a process of its own, either the program ``blender`` or this Python with the module ``bpy``.
-It gets a folder with arrays, builds the scene (`blender_scene`), and leaves a picture a frame. The camera is
-the fast engine's, so that both show the same. The scene can be saved for work in Blender.
+Blender runs as a process of its own: the program ``blender``, or a Python that has the module ``bpy``. It
+gets a folder with a description and arrays, builds the scene (`blender_scene`), and leaves a picture a frame.
+The camera is that of `film` and `stills`, so that both engines show the same. The scene can be saved for work
+in Blender.
+
+Shapes: T frames, K poses, L capsules, V vertices, F faces.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +29,12 @@ from PIL import Image
 from motiongpt3.errors import InputError, MissingDependencyError
 from motiongpt3.motion.motion import Motion
 from motiongpt3.render.camera import FOCAL_LENGTH
-from motiongpt3.render.figures import CapsuleFigure, MeshFigure, Style, make_figure
+from motiongpt3.render.figures import CapsuleFigure, Figure, MeshFigure, Pose, Style, make_figure
 from motiongpt3.render.film import CameraPath, film_shot
+from motiongpt3.render.lettering import Caption
 from motiongpt3.render.mesh_painter import light_direction
 from motiongpt3.render.staging import Shot, checked_joints, checked_size
-from motiongpt3.render.stills import MAX_POSES, frame_pose, sequence_poses, still_shot, write_picture
+from motiongpt3.render.stills import frame_pose, sequence_poses, still_shot, write_picture
 from motiongpt3.render.video import video_encoder
 
 Mode = Literal["video", "sequence", "frame"]
@@ -42,8 +47,28 @@ _MARK = "MOTIONGPT3 frame "
 _SHOWN_LINES = 6
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What Blender is to show.
+
+    Attributes:
+        frames: how many pictures.
+        settings: ``size``, ``fps``, ``frames``, ``animated``, ``ground`` (height of the floor), ``light``
+            (3,) towards the sun, and ``camera``: ``axes`` (3, 3), ``distance``, ``focal`` and ``shift`` in
+            heights of the picture.
+        arrays: ``targets`` (frames, 3) that the camera looks at; and ``vertices`` (K, V, 3) and ``faces``
+            (F, 3), or ``starts`` and ``ends`` (K, L, 3) and ``radii`` (L, 2); and their ``colours``. K is
+            the number of frames if the scene is animated, else of poses that stand in it together. Metres,
+            y up.
+    """
+
+    frames: int
+    settings: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
 def blender_command() -> list[str]:
-    """How to start Blender on a script: the program named by MOTIONGPT3_BLENDER, ``bpy``, or ``blender``.
+    """How to start Blender on a script: what MOTIONGPT3_BLENDER names, else ``bpy``, else ``blender``.
 
     Raises:
         MissingDependencyError: none of them is here.
@@ -53,16 +78,22 @@ def blender_command() -> list[str]:
         program = shutil.which(named)
         if program is None:
             raise MissingDependencyError(f"{BLENDER_VARIABLE} names {named}, which cannot be run")
-        return [program, "--background", "--factory-startup", "--python"]
+        return _command_of(program)
     if importlib.util.find_spec("bpy") is not None:
         return [sys.executable]
     program = shutil.which("blender")
     if program is not None:
-        return [program, "--background", "--factory-startup", "--python"]
+        return _command_of(program)
     raise MissingDependencyError(
-        "Blender is not here: pip install 'motiongpt3[blender]', or install Blender and put it on the PATH "
-        f"(or name the program in {BLENDER_VARIABLE}); --engine fast needs nothing"
+        "Blender is not here: pip install 'motiongpt3[blender]', or install Blender and put it on the PATH, "
+        f"or name it (or a Python that has bpy) in {BLENDER_VARIABLE}; --engine fast needs nothing"
     )
+
+
+def _command_of(program: str) -> list[str]:
+    if Path(program).name.startswith("python"):
+        return [program]
+    return [program, "--background", "--factory-startup", "--python"]
 
 
 def render_with_blender(
@@ -71,10 +102,11 @@ def render_with_blender(
     mode: Mode = "video",
     style: Style = "mesh",
     size: int | tuple[int, int] = 512,
+    caption: str | None = None,
     poses: int = 8,
     at: float = 0.5,
-    samples: int = 24,
     camera: CameraPath = "follow",
+    samples: int = 24,
     blend: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -86,10 +118,11 @@ def render_with_blender(
         mode: video, sequence (the whole motion in one picture) or frame (one pose).
         style: skeleton, cylinders or mesh.
         size: width and height in pixels, or one number for a square.
+        caption: text at the top.
         poses: of a sequence.
         at: of a frame, 0 (the first) to 1 (the last).
-        samples: paths that Cycles follows through each pixel, 1 to 4096; noise is taken out afterwards.
         camera: of a video: follow or fixed.
+        samples: paths that Cycles follows through each pixel, 1 to 4096; noise is taken out afterwards.
         blend: also save the scene to this .blend file.
         progress: called with (frames rendered, frames in all).
 
@@ -102,95 +135,98 @@ def render_with_blender(
         raise InputError(f"samples are from 1 to {_MAX_SAMPLES}, not {samples}")
     if blend is not None and Path(blend).suffix.lower() != ".blend":
         raise InputError(f"{blend}: the scene is saved as .blend")
-    pixels = checked_size(size)
     encode = video_encoder(path) if mode == "video" else None
+    pixels = checked_size(size)
+    title = Caption(caption, pixels)
+    scene = describe_scene(motion, mode, style, pixels, title.above, poses, at, camera)
     command = blender_command()
     with tempfile.TemporaryDirectory(prefix="motiongpt3-blender-") as name:
         folder = Path(name)
-        frames = _write_job(folder, motion, mode, style, pixels, poses, at, samples, camera, blend)
-        _run(command, folder, frames, progress)
+        saved = folder / "scene.blend"
+        extra = {
+            "samples": samples,
+            "threads": int(os.environ.get("OMP_NUM_THREADS", "0") or 0),
+            "blend": None if blend is None else str(saved),
+        }
+        (folder / "job.json").write_text(json.dumps(scene.settings | extra), encoding="utf-8")
+        np.savez(folder / "job.npz", **scene.arrays)
+        _run(command, folder, scene.frames, progress)
+        pictures = _pictures(folder, scene.frames, title)
         if encode is not None:
-            encode(_pictures(folder, frames), path, float(motion.fps), pixels)
+            encode(pictures, path, float(motion.fps), pixels)
         else:
-            write_picture(next(_pictures(folder, 1)), path)
+            write_picture(next(pictures), path)
         if blend is not None:
             Path(blend).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / "scene.blend", blend)
+            shutil.move(saved, blend)
 
 
-def _write_job(
-    folder: Path,
+def describe_scene(
     motion: Motion,
     mode: Mode,
     style: Style,
     size: tuple[int, int],
-    poses: int,
-    at: float,
-    samples: int,
-    camera_path: CameraPath,
-    blend: str | Path | None,
-) -> int:
-    """Write what Blender needs into a folder; returns how many frames it will render."""
+    above: float = 0.0,
+    poses: int = 8,
+    at: float = 0.5,
+    camera: CameraPath = "follow",
+) -> Scene:
+    """What Blender is to show of a motion.
+
+    Args:
+        motion: see `render_with_blender`, as for ``mode``, ``style``, ``poses``, ``at`` and ``camera``.
+        size: width and height in pixels.
+        above: pixels at the top kept free.
+
+    Raises:
+        InputError: a request that cannot be done.
+    """
     joints = checked_joints(motion)
     figure = make_figure(motion, style)
-    if mode == "video":
-        shot = film_shot(figure, joints, float(motion.fps), size, 0.0, camera_path)
-        standing = [(frame, np.zeros(3, dtype=np.float32), 0.0) for frame in range(len(joints))]
-        shifts = np.zeros((len(joints), 3), dtype=np.float32)
-        looked_at, ground = shot.targets, shot.ground + float(shot.targets[0, 1])
+    animated = mode == "video"
+    if animated:
+        # The body moves through the world, and the camera with it.
+        shot = film_shot(figure, joints, float(motion.fps), size, above, camera)
+        standing = [Pose(frame, np.zeros(3, dtype=np.float32)) for frame in range(len(joints))]
+        targets, ground = shot.targets, shot.ground + float(shot.targets[0, 1])
     else:
-        if not 1 <= poses <= MAX_POSES:
-            raise InputError(f"a sequence takes 1 to {MAX_POSES} poses, got {poses}")
-        if not 0 <= at <= 1:
-            raise InputError(f"a pose is from 0 (the first frame) to 1 (the last), not {at}")
-        size_of_body = figure.mannequin.size
-        azimuth, standing = (
-            frame_pose(joints, at) if mode == "frame" else sequence_poses(joints, poses, size_of_body)
-        )
-        shot = still_shot(figure, joints, standing, azimuth, size, 0.0)
-        shifts, looked_at, ground = -shot.targets, np.zeros((1, 3), dtype=np.float32), shot.ground
-    frames = [frame for frame, _, _ in standing]
-    fades = np.array([fade for _, _, fade in standing], dtype=np.float32)
-    arrays = _arrays_of(figure, frames, shifts, fades[:1] if mode == "video" else fades)
-    np.savez(folder / "job.npz", targets=looked_at, **arrays)
-    job = {
+        azimuth, standing = frame_pose(joints, at) if mode == "frame" else sequence_poses(joints, poses)
+        shot = still_shot(figure, joints, standing, azimuth, size, above)
+        standing = [pose._replace(shift=-target) for pose, target in zip(standing, shot.targets, strict=True)]
+        targets, ground = np.zeros((1, 3), dtype=np.float32), shot.ground
+    settings = {
         "size": list(size),
         "fps": float(motion.fps),
-        "frames": len(frames) if mode == "video" else 1,
-        "animated": mode == "video",
-        "samples": samples,
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "0") or 0),
-        "render": True,
-        "blend": str(folder / "scene.blend") if blend is not None else None,
+        "frames": len(targets),
+        "animated": animated,
         "ground": ground,
         "light": light_direction(shot.camera.axes).tolist(),
-        "camera": _camera_of(shot, size),
+        "camera": _camera_settings(shot, size),
     }
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    return len(frames) if mode == "video" else 1
+    return Scene(len(targets), settings, {"targets": targets, **_shapes(figure, standing, animated)})
 
 
-def _arrays_of(
-    figure: object, frames: list[int], shifts: NDArray[np.float32], fades: NDArray[np.float32]
-) -> dict[str, NDArray[np.float32]]:
-    """What acts: vertices (K, V, 3), or capsules (K, L, ...), with colours for each fade."""
+def _shapes(figure: Figure, poses: list[Pose], animated: bool) -> dict[str, NDArray[Any]]:
+    """The arrays of a scene that are not the camera's; a film has the colours of one pose."""
+    shifts = np.stack([pose.shift for pose in poses])[:, None]
+    fades = np.array([pose.fade for pose in poses], dtype=np.float32)[: 1 if animated else None]
     if isinstance(figure, MeshFigure):
-        vertices = np.stack([figure.vertices(frame) for frame in frames]) + shifts[:, None]
+        vertices = np.stack([figure.vertices(pose.frame) for pose in poses]) + shifts
         return {"vertices": vertices, "faces": figure.faces, "colours": figure.faded_colours(fades)}
     assert isinstance(figure, CapsuleFigure)
-    starts, ends = figure.capsules(frames)
+    starts, ends = figure.capsules([pose.frame for pose in poses])
     return {
-        "starts": starts + shifts[:, None],
-        "ends": ends + shifts[:, None],
+        "starts": starts + shifts,
+        "ends": ends + shifts,
         "radii": figure.radii,
         "colours": figure.faded_colours(fades),
     }
 
 
-def _camera_of(shot: Shot, size: tuple[int, int]) -> dict[str, object]:
+def _camera_settings(shot: Shot, size: tuple[int, int]) -> dict[str, Any]:
     width, height = size
     camera = shot.camera
-    # The target may lie above or below the middle: the lens is shifted, in heights of the picture.
+    # The target may lie above or below the middle: the lens is shifted.
     across = (width / 2 - camera.centre[0]) / height
     upward = (camera.centre[1] - height / 2) / height
     return {
@@ -229,7 +265,9 @@ def _run(command: list[str], folder: Path, frames: int, progress: Callable[[int,
         raise InputError(f"Blender stopped after {done} of {frames} frames: {' | '.join(said)[-300:]}")
 
 
-def _pictures(folder: Path, frames: int) -> Iterator[NDArray[np.uint8]]:
+def _pictures(folder: Path, frames: int, title: Caption) -> Iterator[NDArray[np.uint8]]:
     for frame in range(frames):
         with Image.open(folder / f"{frame:05d}.png") as image:
-            yield np.asarray(image.convert("RGB"))
+            picture = np.asarray(image.convert("RGB"), dtype=np.float32).copy()
+        title.lay(picture)
+        yield picture.astype(np.uint8)

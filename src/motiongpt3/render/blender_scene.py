@@ -25,7 +25,7 @@ _SEGMENTS, _RINGS = 24, 8
 _GAMMA = 2.2
 _HORIZON = (0.80, 0.85, 0.91)
 _TILE_DARK, _TILE_LIGHT = (0.42, 0.47, 0.55), (0.58, 0.63, 0.70)
-_SKY_LIGHT, _SUN_LIGHT = 0.55, 2.3
+_SKY_LIGHT, _SUN_LIGHT = 0.42, 3.0
 _SENSOR = 24.0  # millimetres, height
 
 
@@ -36,18 +36,15 @@ def main(folder: Path) -> None:
         arrays = {name: archive[name] for name in archive.files}
     scene = empty_scene(job)
     add_camera(scene, job["camera"], z_up(arrays["targets"]))
-    add_light(scene, job["camera"], job["light"])
+    add_light(scene, job["light"])
     add_floor(job["ground"], job["camera"]["distance"])
     if "vertices" in arrays:
         add_bodies(arrays, job["animated"])
     else:
         add_capsules(arrays, job["animated"])
     if job["blend"]:
-        # Textures and the like are none; what is saved is whole.
         bpy.ops.wm.save_as_mainfile(filepath=job["blend"], compress=True)
-        print("MOTIONGPT3 saved", flush=True)
-    frames = range(job["frames"])
-    for frame in frames if job["render"] else ():
+    for frame in range(job["frames"]):
         scene.frame_set(frame + 1)
         scene.render.filepath = str(folder / f"{frame:05d}.png")
         bpy.ops.render.render(write_still=True)
@@ -117,7 +114,7 @@ def add_camera(scene: Any, camera: dict[str, Any], targets: np.ndarray) -> None:
             eye.keyframe_insert("location", frame=frame)
 
 
-def add_light(scene: Any, camera: dict[str, Any], direction: list[float]) -> None:
+def add_light(scene: Any, direction: list[float]) -> None:
     """A sun from a direction (3,) in the world, with soft edges."""
     data = bpy.data.lights.new("sun", "SUN")
     data.energy = _SUN_LIGHT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.skeleton import JOINT_INDEX
 from motiongpt3.render.camera import Array, follow
 from motiongpt3.render.figures import Figure, Pose, Style, make_figure
-from motiongpt3.render.lettering import INK, centred, text_height, text_layer, wrap
+from motiongpt3.render.lettering import Caption
 from motiongpt3.render.painter import Floor, SoftShadow
 from motiongpt3.render.staging import (
     AZIMUTH,
@@ -65,7 +64,7 @@ def render_frames(
     if camera not in ("follow", "fixed"):
         raise InputError(f"unknown camera {camera!r}: use follow or fixed")
     checked = checked_size(size)
-    return _draw_frames(make_figure(motion, style), joints, float(motion.fps), checked, caption or "", camera)
+    return _draw_frames(make_figure(motion, style), joints, float(motion.fps), checked, caption, camera)
 
 
 def write_video(
@@ -134,21 +133,21 @@ def film_shot(
 
 
 def _draw_frames(
-    figure: Figure, joints: Array, fps: float, size: tuple[int, int], caption: str, camera_path: CameraPath
+    figure: Figure,
+    joints: Array,
+    fps: float,
+    size: tuple[int, int],
+    caption: str | None,
+    camera_path: CameraPath,
 ) -> Iterator[NDArray[np.uint8]]:
-    width, height = size
-    letters = max(round(height / 26), 9)
-    lines = wrap(caption, round(0.92 * width), letters, 3)
-    above = text_height(len(lines), letters) + 0.6 * letters if lines else 0.0
-
+    title = Caption(caption, size)
     body = figure.mannequin
-    camera, targets, level = film_shot(figure, joints, fps, size, above, camera_path)
+    camera, targets, level = film_shot(figure, joints, fps, size, title.above, camera_path)
     distance = camera.distance or 1.0
     floor = Floor(camera, size, level, fade=(0.62 * distance, 0.9 * distance))
     balls, _ = balls_of(body, targets)
     reach = float(np.abs(balls[..., ::2]).max()) + 0.6 * body.size
     shadow = SoftShadow(floor, (0.0, 0.0), reach)
-    text = text_layer((width, math.ceil(above)), centred(lines, width, letters), letters) if lines else None
     trail = follow(joints[:, JOINT_INDEX["pelvis"], ::2], _TRAIL_FOLLOW_SECONDS * fps)
 
     for t in range(len(joints)):
@@ -157,9 +156,7 @@ def _draw_frames(
         floor.draw_trail(picture, walked, _TRAIL_METRES * body.size, _TRAIL_SECONDS * fps)
         shadow.lay(picture, body.starts[t] - targets[t], body.ends[t] - targets[t], body.radii)
         figure.paint(picture, camera, floor, [Pose(t, -targets[t])])
-        if text is not None:
-            banner = picture[: len(text)]
-            banner += text * (INK - banner)
+        title.lay(picture)
         yield picture.astype(np.uint8)
 
 

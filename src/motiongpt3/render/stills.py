@@ -19,7 +19,8 @@ from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.skeleton import JOINT_INDEX
 from motiongpt3.render.camera import Array, camera_axes
 from motiongpt3.render.figures import Figure, Pose, Style, make_figure
-from motiongpt3.render.lettering import INK, centred, text_height, text_layer, wrap
+from motiongpt3.render.lettering import Caption
+from motiongpt3.render.mannequin import build_mannequin
 from motiongpt3.render.painter import Floor, SoftShadow
 from motiongpt3.render.staging import (
     AZIMUTH,
@@ -67,8 +68,6 @@ def render_frame(
         InputError: see `render_frames`; or a moment outside 0 to 1.
     """
     joints = checked_joints(motion)
-    if not 0 <= at <= 1:
-        raise InputError(f"a pose is from 0 (the first frame) to 1 (the last), not {at}")
     azimuth, poses = frame_pose(joints, at)
     return _draw(make_figure(motion, style), joints, poses, azimuth, checked_size(size), caption)
 
@@ -99,12 +98,8 @@ def render_sequence(
         InputError: see `render_frames`; or an impossible number of poses.
     """
     joints = checked_joints(motion)
-    if not 1 <= poses <= MAX_POSES:
-        raise InputError(f"a sequence takes 1 to {MAX_POSES} poses, got {poses}")
-    checked = checked_size(size)
-    figure = make_figure(motion, style)
-    azimuth, standing = sequence_poses(joints, poses, figure.mannequin.size)
-    return _draw(figure, joints, standing, azimuth, checked, caption)
+    azimuth, standing = sequence_poses(joints, poses)
+    return _draw(make_figure(motion, style), joints, standing, azimuth, checked_size(size), caption)
 
 
 def write_picture(picture: NDArray[np.uint8], path: str | Path) -> None:
@@ -144,7 +139,7 @@ def _laid_out(joints: Array, frames: NDArray[np.int64], size: float) -> tuple[fl
 def still_shot(
     figure: Figure,
     joints: Array,
-    poses: Sequence[tuple[int, Array, float]],
+    poses: Sequence[Pose],
     azimuth: float,
     size: tuple[int, int],
     above: float,
@@ -154,7 +149,7 @@ def still_shot(
     Args:
         figure: who acts.
         joints: (T, 22, 3) of the figure, metres.
-        poses: for each: its frame, what to add to its positions, and how far it has faded.
+        poses: as `sequence_poses` and `frame_pose` place them.
         azimuth: radians about +y from +z, where the camera stands.
         size: width and height in pixels.
         above: pixels at the top kept free.
@@ -162,8 +157,8 @@ def still_shot(
     body = figure.mannequin
     ground = floor_height(joints)
     middle = middle_height(body, ground)
-    frames = [frame for frame, _, _ in poses]
-    targets = np.stack([np.array([0, middle, 0]) - place for _, place, _ in poses]).astype(np.float32)
+    frames = [pose.frame for pose in poses]
+    targets = np.stack([np.array([0, middle, 0]) - pose.shift for pose in poses]).astype(np.float32)
     balls, radii = balls_of(body, np.zeros((len(joints), 3), dtype=np.float32))
     placed = balls[frames] - targets[:, None]
     # Sideways the target is the middle of the picture: put it in the middle of what is in it.
@@ -174,59 +169,62 @@ def still_shot(
     return Shot(camera, targets + aside, ground - middle)
 
 
-def sequence_poses(
-    joints: Array, poses: int, size_of_body: float
-) -> tuple[float, list[tuple[int, Array, float]]]:
-    """Where to see a sequence from, and its poses as `still_shot` takes them.
+def sequence_poses(joints: Array, poses: int) -> tuple[float, list[Pose]]:
+    """The azimuth to see a sequence from, in radians, and its poses, shifted to stand around the origin.
 
     Args:
         joints: (T, 22, 3) metres.
         poses: how many; a clip with fewer frames shows each once.
-        size_of_body: how much larger the body is than one with legs of 0.82 m.
+
+    Raises:
+        InputError: an impossible number of poses.
     """
+    if not 1 <= poses <= MAX_POSES:
+        raise InputError(f"a sequence takes 1 to {MAX_POSES} poses, got {poses}")
     count = min(poses, len(joints))
     frames = np.round(np.linspace(0, len(joints) - 1, count)).astype(int)
-    azimuth, places = _laid_out(joints, frames, size_of_body)
+    azimuth, shifts = _laid_out(joints, frames, build_mannequin(joints).size)
     fades = _FADE * (1 - np.linspace(0, 1, count)) if count > 1 else np.zeros(1)
-    return azimuth, list(zip(frames.tolist(), places, fades.tolist(), strict=True))
+    placed = zip(frames.tolist(), shifts, fades.tolist(), strict=True)
+    return azimuth, [Pose(frame, shift, fade) for frame, shift, fade in placed]
 
 
-def frame_pose(joints: Array, at: float) -> tuple[float, list[tuple[int, Array, float]]]:
-    """Where to see one pose from, and the pose as `still_shot` takes it; ``at`` from 0 to 1."""
+def frame_pose(joints: Array, at: float) -> tuple[float, list[Pose]]:
+    """As `sequence_poses`, for the one pose at a moment from 0 (the first frame) to 1 (the last).
+
+    Raises:
+        InputError: a moment outside 0 to 1.
+    """
+    if not 0 <= at <= 1:
+        raise InputError(f"a pose is from 0 (the first frame) to 1 (the last), not {at}")
     frame = round(at * (len(joints) - 1))
     pelvis = joints[frame, JOINT_INDEX["pelvis"]]
-    place = np.array([-pelvis[0], 0, -pelvis[2]], dtype=np.float32)
-    return heading(joints, frame) + AZIMUTH, [(frame, place, 0.0)]
+    shift = np.array([-pelvis[0], 0, -pelvis[2]], dtype=np.float32)
+    return heading(joints, frame) + AZIMUTH, [Pose(frame, shift)]
 
 
 def _draw(
     figure: Figure,
     joints: Array,
-    poses: Sequence[tuple[int, Array, float]],
+    poses: Sequence[Pose],
     azimuth: float,
     size: tuple[int, int],
     caption: str | None,
 ) -> NDArray[np.uint8]:
-    width, height = size
-    letters = max(round(height / 26), 9)
-    lines = wrap(caption or "", round(0.92 * width), letters, 3)
-    above = text_height(len(lines), letters) + 0.6 * letters if lines else 0.0
+    title = Caption(caption, size)
     body = figure.mannequin
-    camera, targets, ground = still_shot(figure, joints, poses, azimuth, size, above)
+    camera, targets, ground = still_shot(figure, joints, poses, azimuth, size, title.above)
+    shown = [pose._replace(shift=-target) for pose, target in zip(poses, targets, strict=True)]
     distance = camera.distance or 1.0
     floor = Floor(camera, size, ground, fade=(0.9 * distance, 1.1 * distance))
     picture = floor.paint(0.0, 0.0)
-    for target, (frame, _, fade) in zip(targets, poses, strict=True):
-        starts, ends = body.starts[frame] - target, body.ends[frame] - target
+    for pose in shown:
+        starts, ends = body.starts[pose.frame] + pose.shift, body.ends[pose.frame] + pose.shift
         spot = (starts.mean(axis=0) + ends.mean(axis=0)) / 2
         reach = float(np.abs(np.concatenate((starts, ends)) - spot)[:, ::2].max()) + 0.6 * body.size
         before = picture.copy()
         SoftShadow(floor, (float(spot[0]), float(spot[2])), reach).lay(picture, starts, ends, body.radii)
-        picture += np.float32(fade) * (before - picture)
-    shown = [Pose(frame, -target, fade) for target, (frame, _, fade) in zip(targets, poses, strict=True)]
+        picture += np.float32(pose.fade) * (before - picture)
     figure.paint(picture, camera, floor, shown)
-    if lines:
-        text = text_layer((width, math.ceil(above)), centred(lines, width, letters), letters)
-        banner = picture[: len(text)]
-        banner += text * (INK - banner)
+    title.lay(picture)
     return picture.astype(np.uint8)

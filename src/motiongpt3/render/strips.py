@@ -1,7 +1,6 @@
 """Draw motion as strips: poses laid out along time, left to right, a row for each motion.
 
-The body's left is warm (orange) and its right cool (blue). The same motion gives the same pixels. Films are
-here too, under the names that callers know.
+The body's left is warm (orange) and its right cool (blue). The same motion gives the same pixels.
 """
 
 from __future__ import annotations
@@ -18,13 +17,10 @@ from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.motion import Motion
 from motiongpt3.render.camera import Array, Camera, camera_axes
-from motiongpt3.render.film import render_frames, write_video
 from motiongpt3.render.lettering import INK, centred, text_height, text_layer, wrap
 from motiongpt3.render.mannequin import LIMB_COLOURS, LIMB_ENDS, LIMB_STARTS, build_mannequin
 from motiongpt3.render.painter import Floor, SoftShadow, paint_capsules
 from motiongpt3.render.staging import MINIMUM_SIZE, checked_joints, floor_height, heading
-
-__all__ = ["render_frames", "render_strip", "write_strip", "write_video"]
 
 STRIP_AZIMUTH = math.radians(38)
 STRIP_ELEVATION = math.radians(14)
