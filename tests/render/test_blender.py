@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motiongpt3.errors import InputError, MissingDependencyError
+from motiongpt3.blender import VARIABLE
+from motiongpt3.errors import InputError
 from motiongpt3.render import blender
-from motiongpt3.render.blender import BLENDER_VARIABLE, blender_command, describe_scene, render_with_blender
+from motiongpt3.render.blender import describe_scene, render_with_blender
 from tests.figures import raising_arm, walking
 
 SIZE = (96, 64)
@@ -23,7 +24,7 @@ from PIL import Image
 folder = pathlib.Path(sys.argv[-1])
 job = json.loads((folder / "job.json").read_text())
 arrays = np.load(folder / "job.npz")
-assert sys.argv[1:4] == ["--background", "--factory-startup", "--python"], sys.argv
+assert sys.argv[-4:-2] == ["--python", {script!r}], sys.argv
 assert len(arrays["targets"]) == job["frames"]
 print("Blender says hello")
 for frame in range(job["frames"] - {missing}):
@@ -39,9 +40,9 @@ print("it is over")
 def blender_program(tmp_path, monkeypatch):
     def make(missing: int = 0) -> None:
         path = tmp_path / "blender"
-        path.write_text(PROGRAM.format(python=sys.executable, missing=missing))
+        path.write_text(PROGRAM.format(python=sys.executable, script=str(blender.SCRIPT), missing=missing))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv(BLENDER_VARIABLE, str(path))
+        monkeypatch.setenv(VARIABLE, str(path))
 
     return make
 
@@ -122,19 +123,6 @@ def test_when_blender_fails_its_words_are_in_the_error(blender_program, tmp_path
     with pytest.raises(InputError, match=r"after 2 of 3 frames: .*it is over"):
         render_with_blender(walking(3), tmp_path / "film.gif", style="skeleton", size=SIZE)
     assert not (tmp_path / "film.gif").exists()
-
-
-def test_how_blender_is_found(monkeypatch, tmp_path):
-    monkeypatch.setenv(BLENDER_VARIABLE, sys.executable)
-    assert blender_command() == [sys.executable]
-    monkeypatch.setenv(BLENDER_VARIABLE, str(tmp_path / "none"))
-    with pytest.raises(MissingDependencyError, match="cannot be run"):
-        blender_command()
-    monkeypatch.delenv(BLENDER_VARIABLE)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingDependencyError, match="--engine fast"):
-        blender_command()
 
 
 @pytest.mark.parametrize(

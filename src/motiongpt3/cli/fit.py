@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from motiongpt3.cli.given import files_in
 from motiongpt3.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BODY_FILES_VARIABLE = "MOTIONGPT3_BODY_MODELS"
 OUTPUTS = ("mesh", "ply", "npz")
+_MADE = ("_mesh.npy", "_faces.npy", "_params.npz")
 # Refinement steps where none are asked for: a body that takes the clip's proportions needs none.
 _STEPS = {"embedded": 0}
 _SMPL_STEPS = 100
@@ -39,7 +41,7 @@ def fit(
     (a mesh a frame) and NAME_params.npz (rotations and place, as AMASS has them).
 
     Args:
-        path: motion file (.npy, .bvh), or a folder of them.
+        path: motion file (.npy, .bvh, .npz), or a folder of them.
         out: folder to write to.
         body: embedded comes with this project; light has few triangles; smpl, smplh and smplx need your own
             licensed file.
@@ -112,27 +114,21 @@ def _part_of(bar: Progress, task: TaskID, number: int) -> Callable[[int, int], N
     return lambda done, total: bar.update(task, completed=number + 0.9 * done / total)
 
 
-def motion_files(path: Path, suffixes: Sequence[str] = (".npy", ".bvh")) -> list[Path]:
+def motion_files(path: Path) -> list[Path]:
     """The motion files of a folder, in order of name; or the one file.
 
-    Meshes that ``fit`` wrote into the same folder are left out.
+    What ``fit`` wrote into the same folder is left out.
 
     Raises:
         InputError: if there is none.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    if path.is_file():
-        return [path]
-    made = ("_mesh.npy", "_faces.npy")
-    found = [
-        file
-        for file in sorted(path.iterdir())
-        if file.suffix.lower() in suffixes and file.is_file() and not file.name.endswith(made)
-    ]
-    if not found:
-        raise InputError(f"{path}: no motion file ({', '.join(suffixes)}) in this folder")
-    return found
+    files = files_in([str(path)])
+    if not path.is_dir():
+        return files
+    motions = [file for file in files if not file.name.endswith(_MADE)]
+    if not motions:
+        raise InputError(f"{path}: no motion files in this folder, only what fit made")
+    return motions
 
 
 def _parse_outputs(text: str) -> tuple[str, ...]:
@@ -153,12 +149,12 @@ def _load_body(body: str, file: Path | None, gender: str, device: str) -> Body:
     where = choose_device(device)
     if body in ("embedded", "light"):
         if file is not None:
-            raise InputError(f"--body_model is for smpl, smplh and smplx; {body} comes with this project")
+            raise InputError(f"--body-model is for smpl, smplh and smplx; {body} comes with this project")
         return embedded_body("full" if body == "embedded" else "light").to(where)
     folder = file or (Path(os.environ[BODY_FILES_VARIABLE]) if BODY_FILES_VARIABLE in os.environ else None)
     if folder is None:
         raise InputError(
-            f"--body {body} needs your own licensed body model: give its file or folder with --body_model, "
+            f"--body {body} needs your own licensed body model: give its file or folder with --body-model, "
             f"or set {BODY_FILES_VARIABLE}"
         )
     return read_smpl(folder, body, gender).to(where)

@@ -42,10 +42,10 @@ def render(
     """Draw motions: a film, all of a motion in one picture, or one pose.
 
     Files are named NAME.mp4, NAME_sequence.png or NAME_frame.png. The fast engine draws in software: it needs
-    no display, no OpenGL and no GPU.
+    no display, no OpenGL and no GPU. docs/bodies.md says how to get Blender.
 
     Args:
-        path: motion file (.npy, .bvh), or a folder of them.
+        path: motion file (.npy, .bvh, .npz), or a folder of them.
         mode: video, sequence (the whole motion in one picture, earlier poses paler) or frame (one pose).
         style: skeleton (sticks and balls), cylinders (mannequin) or mesh (body).
         engine: fast, or blender, which takes longer and looks better.

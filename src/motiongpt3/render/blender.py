@@ -1,7 +1,7 @@
 """Films and pictures made by Blender (Cycles on the CPU): slower than drawing in software, with real light.
 
-Blender runs as a process of its own: the program ``blender``, or a Python that has the module ``bpy``. It
-gets a folder with a description and arrays, builds the scene (`blender_scene`), and leaves a picture a frame.
+Blender runs as a process of its own (`motiongpt3.blender`). It gets a folder with a description and arrays,
+builds the scene (`blender_scene`), and leaves a picture a frame.
 The camera is that of `film` and `stills`, so that both engines show the same. The scene can be saved for work
 in Blender.
 
@@ -10,12 +10,10 @@ Shapes: T frames, K poses, L capsules, V vertices, F faces.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from motiongpt3.errors import InputError, MissingDependencyError
+from motiongpt3.blender import find_blender
+from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
 from motiongpt3.render.camera import FOCAL_LENGTH
 from motiongpt3.render.figures import CapsuleFigure, Figure, MeshFigure, Pose, Style, make_figure
@@ -38,7 +37,6 @@ from motiongpt3.render.stills import frame_pose, sequence_poses, still_shot, wri
 from motiongpt3.render.video import video_encoder
 
 Mode = Literal["video", "sequence", "frame"]
-BLENDER_VARIABLE = "MOTIONGPT3_BLENDER"
 SCRIPT = Path(__file__).with_name("blender_scene.py")
 
 _MAX_SAMPLES = 4096
@@ -65,35 +63,6 @@ class Scene:
     frames: int
     settings: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
-
-
-def blender_command() -> list[str]:
-    """How to start Blender on a script: what MOTIONGPT3_BLENDER names, else ``bpy``, else ``blender``.
-
-    Raises:
-        MissingDependencyError: none of them is here.
-    """
-    named = os.environ.get(BLENDER_VARIABLE)
-    if named:
-        program = shutil.which(named)
-        if program is None:
-            raise MissingDependencyError(f"{BLENDER_VARIABLE} names {named}, which cannot be run")
-        return _command_of(program)
-    if importlib.util.find_spec("bpy") is not None:
-        return [sys.executable]
-    program = shutil.which("blender")
-    if program is not None:
-        return _command_of(program)
-    raise MissingDependencyError(
-        "Blender is not here: pip install 'motiongpt3[blender]', or install Blender and put it on the PATH, "
-        f"or name it (or a Python that has bpy) in {BLENDER_VARIABLE}; --engine fast needs nothing"
-    )
-
-
-def _command_of(program: str) -> list[str]:
-    if Path(program).name.startswith("python"):
-        return [program]
-    return [program, "--background", "--factory-startup", "--python"]
 
 
 def render_with_blender(
@@ -139,7 +108,7 @@ def render_with_blender(
     pixels = checked_size(size)
     title = Caption(caption, pixels)
     scene = describe_scene(motion, mode, style, pixels, title.above, poses, at, camera)
-    command = blender_command()
+    command = find_blender("--engine blender")
     with tempfile.TemporaryDirectory(prefix="motiongpt3-blender-") as name:
         folder = Path(name)
         saved = folder / "scene.blend"
@@ -239,7 +208,7 @@ def _camera_settings(shot: Shot, size: tuple[int, int]) -> dict[str, Any]:
 
 def _run(command: list[str], folder: Path, frames: int, progress: Callable[[int, int], None] | None) -> None:
     """Run Blender on a job, reporting its frames."""
-    words = [*command, str(SCRIPT), *(["--"] if len(command) > 1 else []), str(folder)]
+    words = [*command, str(SCRIPT), "--", str(folder)]
     said: list[str] = []
     done = 0
     with subprocess.Popen(

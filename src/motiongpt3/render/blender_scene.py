@@ -1,7 +1,7 @@
 """The part of the Blender engine that runs inside Blender: builds a scene from a job, renders it, saves it.
 
     blender --background --factory-startup --python blender_scene.py -- JOB
-    python blender_scene.py JOB            (where the module bpy is installed)
+    python blender_scene.py -- JOB         (where the module bpy is installed)
 
 JOB is a folder with ``job.json`` and ``job.npz``, made by `motiongpt3.render.blender`, which also reads what
 is printed here. Blender brings a Python of its own, so nothing but its modules and NumPy is imported.
