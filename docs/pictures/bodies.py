@@ -1,4 +1,4 @@
-"""Draw ``docs/pictures/bodies.png``: bodies that move as a model says, a row for each sentence.
+"""Draw ``docs/pictures/bodies.jpg``: bodies that move as a model says, a row for each sentence.
 
     python docs/pictures/bodies.py [MODEL]
 
@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.render.stills import render_sequence
+from motiongpt3.render.stills import render_sequence, write_picture
 
 SENTENCES = ("a man runs forward", "a person raises both hands above their head")
 
@@ -26,9 +25,7 @@ def main(model: str = "models/mini") -> None:
         render_sequence(motion, 6, (1100, 400), sentence, "mesh")
         for motion, sentence in zip(motions, SENTENCES)
     ]
-    # As many colours as a palette has are enough, and a third of the bytes.
-    picture = Image.fromarray(np.concatenate(rows)).quantize(256, dither=Image.Dither.NONE)
-    picture.save(Path(__file__).with_name("bodies.png"), optimize=True)
+    write_picture(np.concatenate(rows), Path(__file__).with_name("bodies.jpg"))
 
 
 if __name__ == "__main__":
