@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from motiongpt3.errors import ConfigError, InputError, MotionGPT3Error
 from motiongpt3.models.codec import MotionCodec, build_vae
 from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import config_from_json, config_to_json
+from motiongpt3.models.head import MLPHeadConfig
+from motiongpt3.models.mld_vae import MLDVAEConfig
 from motiongpt3.models.mot import TextBranchConfig
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motion_tokens import MotionTokenGPT, MotionTokenGPTConfig
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
+from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.training import motion_tokens, stages, vae, vq
 from motiongpt3.training.optimization import OptimizerConfig
@@ -181,6 +185,44 @@ def test_mini_fits_together(called: dict[str, Any]) -> None:
     parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("mot.text"))
     # Stored in half precision, the codec in single, it stays below 64 MB.
     assert 2 * parameters + 2 * sum(p.numel() for p in codec.parameters()) < 64e6
+
+
+def test_official_sizes_are_those_of_official_checkpoints(called: dict[str, Any]) -> None:
+    places = ["--data", "d", "--out", "o", "--device", "cpu"]
+    train(CONFIGS / "official" / "vae.yaml", places)
+    vae_sizes = called["vae"]
+    train(CONFIGS / "official" / "text_to_motion.yaml", [*places, "--codec", "c"])
+    text = dataclasses.replace(
+        SMOLLM2,
+        layers=12,
+        width=768,
+        heads=12,
+        kv_heads=12,
+        mlp_width=3072,
+        vocabulary_size=50257,
+        max_positions=1024,
+        positions="learned",
+        norm="layer",
+        mlp="gelu_tanh",
+        biases=True,
+    )
+    values = {
+        **called["model"],
+        "stage": "",
+        "text": config_to_json(text),
+        "text_fingerprint": "",
+        "vae": vae_sizes,
+    }
+    config = config_from_json(MotionGPT3Config, values, "official")
+    codec = MotionCodec(build_vae(vae_sizes))
+    with torch.device("meta"):
+        model = MotionGPT3(config, codec, tiny.byte_tokenizer())
+    assert model.codec.vae.config == MLDVAEConfig.official()
+    assert model.placeholders.config == LatentPlaceholdersConfig.official()
+    assert model.head.config == MLPHeadConfig.official()
+    assert config.motion.layers == tuple(range(12))
+    assert config.motion.width == text.width
+    assert config.motion.mlp_width == text.mlp_width
 
 
 def test_mini_motion_tokens_fit_together(called: dict[str, Any]) -> None:

@@ -54,27 +54,8 @@ def train(places: dict[str, Path], out: Path, steps: int = 4, **settings: Any) -
     )
 
 
-def test_both_directions_are_trained_and_the_text_stays_as_it_is(
-    places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: dict[str, list[float]] = {"motion_loss": [], "caption_loss": []}
-    for name, values in seen.items():
-        loss = getattr(MotionTokenTraining, name)
-
-        def recorded(
-            self: MotionTokenTraining, batch: Any, loss: Any = loss, values: list[float] = values
-        ) -> torch.Tensor:
-            found = loss(self, batch)
-            if self.training:
-                values.append(float(found))
-            return found
-
-        monkeypatch.setattr(MotionTokenTraining, name, recorded)
-    trained = train(places, tmp_path, 30, validate_every=15, caption_weight=0.5)
-    assert {len(values) for values in seen.values()} == {30}
-    # Through a frozen language model of random weights, so few steps teach no words.
-    motion = seen["motion_loss"]
-    assert sum(motion[-6:]) < 0.9 * sum(motion[:6])
+def test_the_text_stays_as_it_is(places: dict[str, Path], tmp_path: Path) -> None:
+    trained = train(places, tmp_path, caption_weight=0.5)
     rows = list(csv.DictReader((tmp_path / "logs" / "metrics.csv").open()))
     first = next(row for row in rows if row["val/loss"])
     total = float(first["val/motion"]) + 0.5 * float(first["val/caption"])
@@ -145,6 +126,21 @@ def test_gradients_of_captions_reach_the_motion_branch_alone(places: dict[str, P
     # The keys of the last layer with motion are the last thing that text sees of it.
     assert "mot.motion.layers.1.query_key_value.weight" in reached
     assert not any(name.startswith(("mot.text", "motion_tokenizer", "head")) for name in reached)
+
+
+def test_both_directions_learn(places: dict[str, Path], tmp_path: Path) -> None:
+    module, _, batch = lesson(places, tmp_path)
+    optimizer = torch.optim.Adam(module.parameters(), 0.02)
+    losses = []
+    for _ in range(25):
+        motion, caption = module.motion_loss(batch), module.caption_loss(batch)
+        losses.append((float(motion), float(caption)))
+        optimizer.zero_grad()
+        (motion + caption).backward()
+        optimizer.step()
+    (first_motion, first_caption), (last_motion, last_caption) = losses[0], losses[-1]
+    assert last_motion < 0.6 * first_motion
+    assert last_caption < 0.9 * first_caption
 
 
 def test_clips_are_drawn_with_their_own_texts() -> None:

@@ -141,6 +141,17 @@ def test_frozen_text_is_read_once(
     train(data, tmp_path, "pretrain", EVERYTHING, steps=4, start_from=pretrained)
 
 
+def test_text_that_is_not_kept_is_read_anew(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    kept = train(data, tmp_path / "kept", "pretrain", EVERYTHING, start_from=pretrained)
+    anew = train(data, tmp_path / "anew", "pretrain", EVERYTHING, start_from=pretrained, remember_text=False)
+    assert (tmp_path / "kept" / "read").exists()
+    assert not (tmp_path / "anew" / "read").exists()
+    first, second = (MotionGPT3.from_pretrained(folder).state_dict() for folder in (kept, anew))
+    for name, tensor in first.items():
+        # Half precision on disk is all that differs.
+        torch.testing.assert_close(second[name], tensor, atol=0.02, rtol=0)
+
+
 def test_a_stage_knows_what_comes_before(data: Path, pretrained: Path, codec: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"stage instruct goes on from a finished model of stage pretrain"):
         train(data, tmp_path, "instruct", EVERYTHING)
@@ -166,13 +177,30 @@ def test_settings_that_contradict_are_refused(data: Path, pretrained: Path, tmp_
         train(data, tmp_path, "pretrain", LessonMix(texts=1), start_from=pretrained)
     with pytest.raises(ConfigError, match=r"mix\.decisions: the templates of stage text-to-motion have no"):
         stages._check_mix(
-            LessonMix(decisions=1), stages.LessonPlan([[]], [[]], [[]], [[]], [], []), "text-to-motion"
+            LessonMix(decisions=1), stages.LessonPlan([[]], [[]], [[]], [[]], [], [], []), "text-to-motion"
         )
     with pytest.raises(ConfigError, match="draws no lessons"):
         LessonMix()
 
 
-def test_official_layout_is_not_trained_here(data: Path, backbone: Path, tmp_path: Path) -> None:
-    tiny.latent_model(backbone).save_pretrained(tmp_path / "model")
-    with pytest.raises(ConfigError, match="this recipe trains 'sequence', not 'latent'"):
-        train(data, tmp_path / "out", "pretrain", EVERYTHING, start_from=tmp_path / "model")
+def test_official_layout_goes_through_the_stages(data: Path, backbone: Path, tmp_path: Path) -> None:
+    """A latent for each clip, from a model that does not say what stage it has been through."""
+    folder = tmp_path / "model"
+    tiny.latent_model(backbone).save_pretrained(folder)
+    texts = LessonMix(text_to_motion=1, prediction=1, inbetween=1, captioning=1, texts=1)
+    for stage, mix in (
+        ("text-to-motion", LessonMix(text_to_motion=1)),
+        ("pretrain", EVERYTHING),
+        ("instruct", EVERYTHING),
+        ("finetune", texts),
+    ):
+        before = folder
+        folder = train(data, tmp_path / stage, stage, mix, start_from=before, draws=2)
+        old, new = MotionGPT3.from_pretrained(before), MotionGPT3.from_pretrained(folder)
+        assert new.config.stage == stage
+        for part in ("motion", "text"):
+            pairs = zip(getattr(old.mot, part).parameters(), getattr(new.mot, part).parameters())
+            same = all(torch.equal(*pair) for pair in pairs)
+            assert same == (part == "text" and stage != "finetune")
+    with pytest.raises(ConfigError, match=r"mix\.decisions: this model has no start token"):
+        train(data, tmp_path / "out", "finetune", LessonMix(decisions=1), start_from=folder)

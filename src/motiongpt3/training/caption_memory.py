@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 
@@ -64,6 +67,9 @@ class CaptionMemory:
             progress: called with (captions done, all captions).
             layers: text layers to keep; by default those that motion is attached to. Text that is to be
                 continued by more text needs all of them.
+
+        Raises:
+            InputError: if the disk has no room for them.
         """
         config, layers = mot.text_config, mot.motion_config.layers if layers is None else layers
         lengths = np.array([len(ids) for ids in captions])
@@ -72,11 +78,14 @@ class CaptionMemory:
         path = folder / f"captions-{hashlib.sha256(content).hexdigest()[:16]}.f16"
         shape = (int(offsets[-1]), len(layers), 2, config.kv_heads, config.head_dim)
         if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_room(folder, math.prod(shape) * np.dtype(np.float16).itemsize)
             with atomic_file(path) as temporary:
+                device = mot.text.token_embedding.weight.device
                 rows = np.memmap(temporary, dtype=np.float16, mode="w+", shape=shape)
                 done = 0
                 for batch in _equal_lengths(lengths, batch_size):
-                    ids = torch.tensor([list(captions[index]) for index in batch])
+                    ids = torch.tensor([list(captions[index]) for index in batch], device=device)
                     for index, values in zip(batch, _keys_values(mot, ids, layers)):
                         rows[offsets[index] : offsets[index + 1]] = values
                     done += len(batch)
@@ -98,12 +107,23 @@ class CaptionMemory:
         return KeyValueCache.from_text(keys, values, self.layers, positions, visible), lengths
 
 
+def _check_room(folder: Path, size: int) -> None:
+    """Before hours of reading, not after."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"{folder}: what the text branch reads takes {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+            "free: write elsewhere (--out), let each clip have fewer requests (wordings), or read them anew "
+            "in every step (--remember_text false)"
+        )
+
+
 @torch.inference_mode()
 def _keys_values(mot: MixtureOfTransformers, ids: Tensor, layers: tuple[int, ...]) -> np.ndarray:
     """(B, S, A, 2, G, E) float16 of token ids (B, S)."""
     cache = mot.encode_text(TokenStream.sequential(mot.embed_text(ids)), layers)
     keys, values = cache.text_tensors(layers)
-    return torch.stack([keys, values]).permute(2, 4, 1, 0, 3, 5).to(torch.float16).numpy()
+    return torch.stack([keys, values]).permute(2, 4, 1, 0, 3, 5).to("cpu", torch.float16).numpy()
 
 
 def _equal_lengths(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

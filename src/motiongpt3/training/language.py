@@ -18,11 +18,21 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from motiongpt3.generation.requests import put_in_place
+from motiongpt3.models.interleaving import MotionPart, interleave
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import REQUEST_BLOCK, SequencePlaceholders
+from motiongpt3.models.placeholders import Known, LatentPlaceholders, SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
-from motiongpt3.training.lessons import CaptionLessons, Decisions, LessonBatch, MotionLessons, TextLessons
+from motiongpt3.training.lessons import (
+    CaptionLessons,
+    Decisions,
+    Draws,
+    LessonBatch,
+    MotionLessons,
+    TextLessons,
+    WovenLessons,
+)
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 
 
@@ -35,7 +45,9 @@ class TextReader(Protocol):
 
 
 class LiveTexts:
-    """Texts that the text branch reads whenever they are wanted, since it is being trained.
+    """Texts that the text branch reads whenever they are wanted.
+
+    So it must be where the branch is being trained; elsewhere it costs time and saves disk.
 
     Args:
         ids: token ids of each text.
@@ -141,9 +153,15 @@ class LanguageTraining(LightningModule):
         terms: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.device)
         if batch.motions:
-            terms["head"], terms["length"], terms["answer"] = self._motion_losses(batch.motions)
-            total = total + terms["head"] + self.weights.length * terms["length"]
-            total = total + self.weights.decision * terms["answer"]
+            motion_terms = self._motion_losses(batch.motions)
+            terms |= motion_terms
+            total = total + motion_terms["head"]
+            if "length" in motion_terms:
+                total = total + self.weights.length * motion_terms["length"]
+                total = total + self.weights.decision * motion_terms["answer"]
+        if batch.woven:
+            terms["woven_head"] = self._woven_loss(batch.woven)
+            total = total + terms["woven_head"]
         if batch.decisions:
             terms["decision"] = self._decision_loss(batch.decisions)
             total = total + self.weights.decision * terms["decision"]
@@ -155,30 +173,72 @@ class LanguageTraining(LightningModule):
             total = total + self.weights.caption * terms["caption"]
         return total, terms
 
-    def _motion_losses(self, lessons: MotionLessons) -> tuple[Tensor, Tensor, Tensor]:
-        """The head's loss over the latents that are asked for, and those of their number and the answer."""
+    def _motion_losses(self, lessons: MotionLessons) -> dict[str, Tensor]:
+        """The head's loss; if there is a start token, also those of the number of latents and the answer."""
         model = self._model()
-        placeholders, head, objective = model.placeholders, model.head, model.objective
-        assert isinstance(placeholders, SequencePlaceholders)
+        placeholders, counts = model.placeholders, lessons.counts
         cache, text_lengths = self._read(self.requests, lessons.prompts)
-        counts, known = lessons.counts, lessons.known
-
+        if isinstance(placeholders, LatentPlaceholders):
+            hidden_BPD = placeholders.fill(model.mot, cache, text_lengths, counts)
+            return {"head": self._head_loss(hidden_BPD, lessons.latents, counts, lessons.draws)}
         start_hidden_BD = placeholders.start(model.mot, cache, text_lengths)
-        hidden_BKD = placeholders.fill(model.mot, cache, text_lengths, counts, known)
+        hidden_BKD = placeholders.fill(model.mot, cache, text_lengths, counts, lessons.known)
         number = (counts - 1).clamp(max=placeholders.config.longest - 1)
         length_loss_B = F.cross_entropy(placeholders.count_logits(start_hidden_BD), number, reduction="none")
         # How long a motion is that continues another, no text says.
         from_text = ~lessons.completes
-        length_loss = (length_loss_B * from_text).sum() / from_text.sum().clamp(min=1)
+        return {
+            "head": self._head_loss(hidden_BKD, lessons.latents, counts, lessons.draws, lessons.known),
+            "length": (length_loss_B * from_text).sum() / from_text.sum().clamp(min=1),
+            "answer": F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted),
+        }
 
-        hidden_BKD = torch.where(lessons.nulled[:, None, None], placeholders.null_hidden(counts), hidden_BKD)
-        condition = placeholders.condition(head, hidden_BKD, counts)
-        latents = torch.where(known.given[..., None], known.latents, lessons.latents)
-        noise, times = lessons.noise, lessons.times
-        prediction = head(objective.noised(latents, noise, times), objective.network_time(times), condition)
-        asked_BK = visible_frames(counts, latents.shape[1]) & ~known.given
-        answer_loss = F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted)
-        return objective.loss(prediction, latents, noise, asked_BK), length_loss, answer_loss
+    def _woven_loss(self, lessons: WovenLessons) -> Tensor:
+        """The head's loss where motions stand in the request."""
+        model = self._model()
+        mot, placeholders = model.mot, model.placeholders
+        assert isinstance(placeholders, LatentPlaceholders)
+        asking = MotionPart(placeholders.embed_asking(mot))
+        rows = [
+            [*put_in_place(model, request, given), asking]
+            for request, given in zip(lessons.requests, lessons.given)
+        ]
+        text, motion, _ = interleave(mot, rows)
+        assert motion is not None
+        hidden_BND = mot(text=text, motion=motion).motion_hidden
+        # The placeholders are the last of each row's motion.
+        lengths_B1 = motion.visible.sum(dim=1, keepdim=True)
+        places_P = torch.arange(placeholders.config.placeholders, device=self.device)
+        places_BP = lengths_B1 - placeholders.config.placeholders + places_P
+        hidden_BPD = hidden_BND.gather(1, places_BP[..., None].expand(-1, -1, hidden_BND.shape[-1]))
+        counts = torch.ones(len(rows), dtype=torch.long, device=self.device)
+        return self._head_loss(hidden_BPD, lessons.latents, counts, lessons.draws)
+
+    def _head_loss(
+        self, hidden: Tensor, latents: Tensor, counts: Tensor, draws: Draws, known: Known | None = None
+    ) -> Tensor:
+        """The objective's loss over all draws, of the latents (B, K, C) that are not given."""
+        model = self._model()
+        placeholders, head, objective = model.placeholders, model.head, model.objective
+        repeats = len(draws.times) // len(counts)
+
+        def repeated(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(repeats, dim=0)
+
+        latents, counts, hidden = repeated(latents), repeated(counts), repeated(hidden)
+        if placeholders.null_condition is not None:
+            null = placeholders.null_hidden(counts)
+            hidden = torch.where(draws.nulled[:, None, None], null, hidden)
+        asked_BK = visible_frames(counts, latents.shape[1])
+        noisy_BKC = objective.noised(latents, draws.noise, draws.times)
+        if known is not None:
+            # What is given stands clean among the noisy, as in `sampling.holding`.
+            given_BK = repeated(known.given)
+            noisy_BKC = torch.where(given_BK[..., None], repeated(known.latents), noisy_BKC)
+            asked_BK = asked_BK & ~given_BK
+        condition = placeholders.condition(head, hidden, counts)
+        prediction = head(noisy_BKC, objective.network_time(draws.times), condition)
+        return objective.loss(prediction, latents, draws.noise, asked_BK)
 
     def _decision_loss(self, lessons: Decisions) -> Tensor:
         """Cross-entropy of the kind of answer that requests want."""
@@ -206,15 +266,8 @@ class LanguageTraining(LightningModule):
         """Cross-entropy per token of the answers, the end token included."""
         model = self._model()
         mot, placeholders = model.mot, model.placeholders
-        assert isinstance(placeholders, SequencePlaceholders)
         cache, before = self._read(self.openings, lessons.before)
-        counts = lessons.counts
-        motion = TokenStream.sequential(
-            placeholders.embed_given(mot, lessons.latents, counts),
-            visible_frames(counts, lessons.latents.shape[1]),
-            start=before,
-            block=REQUEST_BLOCK,
-        )
+        motion, counts = placeholders.given_stream(mot, lessons.latents, lessons.counts, before)
         after_visible = visible_frames(lessons.after_lengths, lessons.after.shape[1])
         after = TokenStream.sequential(mot.embed_text(lessons.after), after_visible, start=before + counts)
         after_hidden = mot(text=after, motion=motion, cache=cache).text_hidden

@@ -32,6 +32,7 @@ from motiongpt3.errors import ConfigError, MissingDependencyError
 from motiongpt3.models.codec import MotionCodec
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import SequencePlaceholders
+from motiongpt3.models.text_backbone import fingerprint
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.curriculum import Wordings, write_curriculum
 from motiongpt3.training.language import LanguageTraining, LanguageWeights, LiveTexts, TextReader
@@ -102,9 +103,11 @@ def train_language(
     wordings: Wordings | None = None,
     weights: LanguageWeights | None = None,
     low_rank: LowRank | None = None,
+    remember_text: bool = True,
     clips: int | None = None,
     batch_size: int = 24,
     null_rate: float = 0.1,
+    draws: int = 1,
     label_balance: float = 0.5,
     validate_every: int = 1000,
     store: Literal["float32", "float16"] = "float32",
@@ -129,10 +132,13 @@ def train_language(
         wordings: how many of them each clip gets.
         weights: of the terms of the loss.
         low_rank: adapt the text branch instead of training it whole (stage finetune).
+        remember_text: while the text branch is frozen, read each request once and keep keys and values in
+            ``out/read``: 4 bytes per token, attached layer and channel. Otherwise each step reads its own.
         clips: train on so many clips of the training split, drawn evenly: all that a short stage will see, so
             that no more requests are read than it needs.
         batch_size: clips per step.
         null_rate: how often a sentence is kept from the head, for classifier-free guidance.
+        draws: how many times the head is asked about each motion in a step, each with noise of its own.
         label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
             Clips without a label count as a label of their own.
         validate_every: steps.
@@ -158,6 +164,12 @@ def train_language(
     trained = _model_to_train(stage, start_from, codec, model)
     if chosen.trains_text:
         _train_text(trained, low_rank)
+    if mix.decisions and not isinstance(trained.placeholders, SequencePlaceholders):
+        raise ConfigError("mix.decisions: this model has no start token to decide with: leave them out")
+    trained.eval()
+    for part in (trained.mot.text if chosen.trains_text else None, trained.mot.motion, trained.head):
+        if part is not None:
+            part.train()
     dataset = HumanML3DDataset(data)
     splits = {name: encode_split(dataset, name, trained.codec) for name in ("train", "val")}
     splits["train"] = _some(splits["train"], clips, seed)
@@ -166,10 +178,11 @@ def train_language(
     curriculum = write_curriculum(trained, splits, loaded, wordings or Wordings(), conversation, seed)
     _check_mix(mix, curriculum.plans["train"], stage)
     attached, all_layers = trained.config.motion.layers, tuple(range(trained.config.text.layers))
-    requests = _reader(trained, curriculum.requests, attached, out / "read")
-    openings = _reader(trained, curriculum.openings, all_layers, out / "read")
+    folder = out / "read" if remember_text and trained.mot.text_is_frozen else None
+    requests = _reader(trained, curriculum.requests, attached, folder)
+    openings = _reader(trained, curriculum.openings, all_layers, folder)
     training, validation = (
-        Lessons(clips, curriculum.plans[name], trained.codec, mix, trained.objective, null_rate)
+        Lessons(clips, curriculum.plans[name], trained.codec, mix, trained.objective, null_rate, draws)
         for name, clips in splits.items()
     )
     sampler = LengthBuckets(
@@ -218,10 +231,6 @@ def _model_to_train(
             raise ConfigError("codec: the model in start_from has its own; leave codec out")
         made = MotionGPT3.from_pretrained(start_from)
         check_stage(made.config.stage, stage, str(start_from))
-    if not isinstance(made.placeholders, SequencePlaceholders):
-        raise ConfigError(
-            f"placeholders.kind: this recipe trains 'sequence', not {made.config.placeholders['kind']!r}"
-        )
     return made
 
 
@@ -295,19 +304,18 @@ def _merge_adapters(module: nn.Module) -> None:
 
 
 def _reader(
-    model: MotionGPT3, texts: Sequence[Sequence[int]], layers: tuple[int, ...], folder: Path
+    model: MotionGPT3, texts: Sequence[Sequence[int]], layers: tuple[int, ...], folder: Path | None
 ) -> TextReader:
-    """Texts as the frozen text branch has read them, once; or a text branch in training, always anew."""
-    if not model.mot.text_is_frozen:
+    """Texts read once by the frozen text branch and kept in ``folder``; without one, read anew always."""
+    if folder is None:
         return LiveTexts(texts, model.mot, layers)
-    folder.mkdir(parents=True, exist_ok=True)
     with Progress(transient=True) as progress:
         task = progress.add_task("reading requests", total=len(texts))
         return CaptionMemory.of(
             texts,
             model.mot,
             folder,
-            model.config.text_fingerprint,
+            model.config.text_fingerprint or fingerprint(model.mot.text),
             progress=lambda done, total: progress.update(task, completed=done),
             layers=layers,
         )
