@@ -118,7 +118,8 @@ def render_with_blender(
             "blend": None if blend is None else str(saved),
         }
         (folder / "job.json").write_text(json.dumps(scene.settings | extra), encoding="utf-8")
-        np.savez(folder / "job.npz", **scene.arrays)
+        arrays: dict[str, Any] = scene.arrays
+        np.savez(folder / "job.npz", **arrays)
         _run(command, folder, scene.frames, progress)
         pictures = _pictures(folder, scene.frames, title)
         if encode is not None:
