@@ -249,7 +249,7 @@ class _Demo:
     def _write(self, item: _Item, answer: Any) -> None:
         from motiongpt3.generation.conversation import cut
         from motiongpt3.motion.formats import write_motion
-        from motiongpt3.render.skeleton import write_video
+        from motiongpt3.render.film import write_video
 
         note = self.out / f"{item.index}.json"
         # While the files are being replaced nothing says that they belong together.
