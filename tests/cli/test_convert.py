@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from motiongpt3.cli.main import main
+from motiongpt3.motion.clean_up import CleanUp
 from motiongpt3.motion.formats import read_motion, write_motion
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.standard import standardise
@@ -48,6 +49,12 @@ def test_features_of_any_file(walk: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "features.npy"), expected.numpy(), atol=1e-5)
 
 
+def test_repairs_are_those_of_the_library(walk: Path, tmp_path: Path) -> None:
+    assert run(walk, tmp_path / "clean.npy", "--clean", "smooth,floor", "--fps", 20) == 0
+    expected = CleanUp(smooth=True, floor=True)(read_motion(walk)).resample(20)
+    np.testing.assert_allclose(np.load(tmp_path / "clean.npy"), expected.joints.numpy(), atol=1e-6)
+
+
 def test_a_folder_keeps_its_tree_and_says_what_failed(
     walk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +81,7 @@ def test_a_folder_keeps_its_tree_and_says_what_failed(
         (("{in}/walk.bvh", "{in}"), "cannot write a file without suffix"),
         (("{in}/walk.bvh", "{in}", "--to", "joints"), "is a folder; name the file"),
         (("{in}/walk.bvh", "{in}/a.npy", "--to", "vhs"), "unknown format 'vhs': use joints, features, bvh"),
+        (("{in}/walk.bvh", "{in}/a.npy", "--clean", "polish"), "unknown repair 'polish'"),
         (("{in}/walk.bvh", "{in}/a.xyz"), "cannot write .xyz"),
         (("{in}/walk.bvh", "{in}/a.npz", "--unit", "cm"), "AMASS has no option 'unit'"),
         (("{in}/walk.bvh", "{in}/a.npy", "--to", "features"), "60; resample it first"),

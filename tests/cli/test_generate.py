@@ -93,23 +93,26 @@ def test_the_options_are_these():
         "model",
         "out",
         "format",
+        "clean",
         "device",
     }
     assert options == {f"--{name}" for name in own | {"help", "config", "print_config", "debug"}} | {"-h"}
 
 
 def test_every_format_is_written_and_listed(model, capsys):
-    code = generate("A person waves!", "--format", "npy,bvh,mp4,gif,png", "--length", "6")
+    formats = ("npy", "bvh", "glb", "gltf", "npz", "csv", "mp4", "gif", "png")
+    code = generate("A person waves!", "--format", ",".join(formats), "--length", "6")
     captured = capsys.readouterr()
     assert code == 0, captured.err
     stem = "a-person-waves-seed0"
-    paths = [f"out/{stem}.{name}" for name in ("npy", "bvh", "mp4", "gif", "png")]
+    paths = [f"out/{stem}.{name}" for name in formats]
     assert captured.out.splitlines() == paths
     assert names() == {Path(path).name for path in paths} | {f"{stem}.json"}
     joints = np.load(f"out/{stem}.npy")
     assert joints.shape == (6, 22, 3)
     assert joints.dtype == np.float32
-    assert len(read_motion(f"out/{stem}.bvh")) == 6
+    for name in formats[1:6]:
+        assert len(read_motion(f"out/{stem}.{name}")) == 6
     with Image.open(f"out/{stem}.png") as image:
         assert image.width > image.height
     record = json.loads(Path(f"out/{stem}.json").read_text())
@@ -174,6 +177,22 @@ def test_files_of_another_request_are_not_overwritten(model):
     assert len(np.load("out/walk-seed0-2.npy")) == 9
 
 
+def test_motions_are_repaired_if_asked_and_kept_apart_from_others(model):
+    assert generate("walk", "--format", TINY, "--seed", "70") == 0
+    assert generate("walk", "--format", TINY, "--seed", "70", "--clean", "floor") == 0
+    raw, clean = (np.load(f"out/walk-seed70{end}.npy") for end in ("", "-2"))
+    assert clean[..., 1].min() == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(clean, raw - raw[..., 1].min() * np.array([0, 1, 0]), atol=1e-5)
+    assert json.loads(Path("out/walk-seed70-2.json").read_text())["clean"] == "floor"
+
+
+def test_fbx_without_blender_is_refused_before_anything_is_made(model, monkeypatch, capsys):
+    monkeypatch.setenv("MOTIONGPT3_BLENDER", "no-such-blender")
+    assert generate("walk", "--format", "fbx") == 2
+    assert "no-such-blender" in capsys.readouterr().err
+    assert not model.calls
+
+
 def test_a_file_that_is_not_ours_is_not_overwritten(model):
     Path("out").mkdir()
     Path("out/walk-seed0.npy").write_text("precious")
@@ -218,6 +237,7 @@ def test_file_names_are_safe(model, prompt, stem):
         (["walk", "--length", "60s"], "4 to 40 frames"),
         (["walk", "--format", "docx"], "unknown format 'docx'"),
         (["walk", "--format", ","], "no format"),
+        (["walk", "--clean", "polish"], "unknown repair 'polish'"),
         (["walk", "--count", "0"], "at least 1"),
         (["walk", "--count", "-5"], "at least 1"),
         (["walk", "--count", "1001"], "at most 1000"),

@@ -44,7 +44,7 @@ def chat(
     Args:
         model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini).
         out: folder that motions are written to.
-        format: which files, separated by commas: npy, bvh, mp4, gif, png.
+        format: which files, separated by commas: npy, bvh, glb, gltf, npz, csv, fbx, mp4, gif, png.
         seed: of the first reply; reply i has seed + i.
         device: auto, cpu, cuda or mps.
 

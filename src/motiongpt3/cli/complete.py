@@ -40,7 +40,7 @@ def predict(
         count: samples.
         model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini).
         out: folder to write to.
-        format: which files, separated by commas: npy, bvh, mp4, gif, png.
+        format: which files, separated by commas: npy, bvh, glb, gltf, npz, csv, fbx, mp4, gif, png.
         device: auto, cpu, cuda or mps.
 
     Returns:
@@ -87,7 +87,7 @@ def inbetween(
         count: samples.
         model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini).
         out: folder to write to.
-        format: which files, separated by commas: npy, bvh, mp4, gif, png.
+        format: which files, separated by commas: npy, bvh, glb, gltf, npz, csv, fbx, mp4, gif, png.
         device: auto, cpu, cuda or mps.
 
     Returns:

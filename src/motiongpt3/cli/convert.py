@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from motiongpt3.errors import InputError, MotionGPT3Error
+from motiongpt3.motion.clean_up import CleanUp
 from motiongpt3.motion.formats import FORMATS, ReadOptions, WriteOptions, format_of, read_motion, write_motion
 from motiongpt3.motion.standard import standardise
 
@@ -24,6 +25,7 @@ class _Conversion:
     to: str | None
     fps: float | None
     standard: bool
+    clean: CleanUp | None
     read: ReadOptions
     write: WriteOptions
 
@@ -31,6 +33,8 @@ class _Conversion:
         motion = read_motion(source, **vars(self.read))
         if self.standard:
             motion = standardise(motion)
+        if self.clean is not None:
+            motion = self.clean(motion)
         if self.fps is not None:
             motion = motion.resample(self.fps)
         write_motion(motion, target, self.to, self.write)
@@ -42,13 +46,18 @@ def convert(
     to: str | None = None,
     fps: float | None = None,
     standard: bool = False,
+    clean: str | None = None,
     unit: Literal["m", "cm"] | None = None,
     up: Literal["y", "z"] | None = None,
+    naming: Literal["smpl", "mixamo", "unreal", "vrm"] | None = None,
+    stretch: bool | None = None,
+    skin: Literal["mannequin", "none"] | None = None,
     input_fps: float | None = None,
     input_scale: float | None = None,
     input_up: Literal["y", "z"] | None = None,
     joint_map: Path | None = None,
     body: Path | None = None,
+    animation: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """Convert motion files; docs/formats.md says what each format keeps.
@@ -56,16 +65,23 @@ def convert(
     Args:
         source: a motion file, or a folder, whose motion files are all converted.
         out: the file to write, or for a folder the folder to write to.
-        to: format to write: joints, features, bvh, amass or smpl; by default that of the ending of OUT.
+        to: joints, features, bvh, amass, smpl, glb, gltf, fbx or csv; by default what the ending of OUT says.
         fps: frames per second to resample to.
         standard: bring the motion to 20 frames a second, the models' body, the floor and the heading +z.
+        clean: repairs, separated by commas: smooth, feet (that stand do not slide), floor; all for these; or
+            loop, a part that can be played in a circle.
         unit: unit of the file to write, for formats that have none of their own: m or cm.
         up: axis that points up in the file to write: y or z.
+        naming: what joints are called: smpl, mixamo, unreal or vrm.
+        stretch: whether bones may change their length: false never, true wherever they do; by default where
+            joints would be more than a millimetre off.
+        skin: what the skeleton in a glTF file wears: mannequin or none.
         input_fps: frames per second of the source, if it does not say, or wrongly.
         input_scale: metres per unit of the source, if it is not recognised.
         input_up: axis that points up in the source, if it is not recognised: y or z.
         joint_map: JSON file with the source joint of each SMPL joint, for unknown skeletons.
         body: your SMPL, SMPL-H or SMPL-X model file, or the folder of them, for exact joints of AMASS files.
+        animation: name or number (from 0) of the animation in a glTF file with several.
         overwrite: replace files that are there already.
 
     Returns:
@@ -74,8 +90,10 @@ def convert(
     Raises:
         InputError: anything that cannot be done.
     """
-    read = ReadOptions(input_fps, joint_map, input_scale, input_up, body)
-    conversion = _Conversion(to, fps, standard, read, WriteOptions(unit, up))
+    read = ReadOptions(input_fps, joint_map, input_scale, input_up, body, animation)
+    write = WriteOptions(unit, up, naming, stretch, skin)
+    repairs = None if clean is None else CleanUp.parse(clean)
+    conversion = _Conversion(to, fps, standard, repairs, read, write)
     console = Console(stderr=True)
     if not source.is_dir():
         _check_target(source, out, to, overwrite)

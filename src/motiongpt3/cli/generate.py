@@ -15,10 +15,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from motiongpt3.blender import find_blender
 from motiongpt3.cli.length import parse_length
 from motiongpt3.errors import InputError
 
-FORMATS = ("npy", "bvh", "mp4", "gif", "png")
+MOTION_FORMATS = ("npy", "bvh", "glb", "gltf", "npz", "csv", "fbx")
+FORMATS = (*MOTION_FORMATS, "mp4", "gif", "png")
 MAX_SAMPLES = 1000
 MAX_GUIDANCE = 100.0
 # Motions made in one pass through the model: bounds memory; the motions do not depend on it.
@@ -37,12 +39,14 @@ def generate(
     model: str | None = None,
     out: Path = Path("out"),
     format: str = "npy,bvh,mp4,png",
+    clean: str | None = None,
     device: str = "auto",
 ) -> int:
     """Make motions from sentences.
 
     Every sample becomes files named after its prompt and seed: joint positions (npy: frames x 22 x 3, metres,
-    y up), BVH, a film (mp4, gif) and a strip of poses (png), with a json of what was asked for. Asking for
+    y up), files for other programs (bvh, glb, gltf, fbx through Blender, npz as AMASS has it, csv of joint
+    angles), a film (mp4, gif) and a strip of poses (png), with a json of what was asked for. Asking for
     the same again writes the same files again; a file of anything else is never overwritten: the new one gets
     a number.
 
@@ -57,7 +61,9 @@ def generate(
         scheduler: how to denoise (ddpm, ddim, dpm++, euler, heun, as fits the model).
         model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini).
         out: folder to write to.
-        format: which files, separated by commas: npy, bvh, mp4, gif, png.
+        format: which files, separated by commas: npy, bvh, glb, gltf, npz, csv, fbx, mp4, gif, png.
+        clean: repairs, separated by commas: smooth, feet (that stand do not slide), floor; all for these; or
+            loop, a part that can be played in a circle.
         device: auto, cpu, cuda or mps.
 
     Returns:
@@ -73,8 +79,10 @@ def generate(
 
     from motiongpt3.cli.samples import Request, sample_name, write_sample
     from motiongpt3.models.locate import find_model
+    from motiongpt3.motion.clean_up import CleanUp
     from motiongpt3.sampling import sample_seeds
 
+    repairs = None if clean is None else CleanUp.parse(clean)
     seeds = sample_seeds(seed, count)
     where = find_model(model)
     console = Console(stderr=True)
@@ -85,7 +93,7 @@ def generate(
     frames = None if typed_length is None else typed_length.to_frames(loaded.fps, loaded.frame_range)
 
     requests = [
-        Request(sentence, one_seed, length, str(where), guidance, steps, scheduler)
+        Request(sentence, one_seed, length, str(where), guidance, steps, scheduler, clean)
         for sentence in sentences
         for one_seed in seeds
     ]
@@ -106,6 +114,8 @@ def generate(
             )
             bar.update(making, completed=first + len(batch))
             for index, (request, motion) in enumerate(zip(batch, motions, strict=True), start=first):
+                if repairs is not None:
+                    motion = repairs(motion)
                 stem = sample_name(request, index // count if len(sentences) > 1 else None)
                 written += write_sample(motion, request, out, stem, formats, lambda: bar.advance(drawing))
     for path in written:
@@ -147,6 +157,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
     Raises:
         InputError: an unknown format, or none.
+        MissingDependencyError: FBX without Blender.
     """
     names = [name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()]
     for name in names:
@@ -154,6 +165,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
             raise InputError(f"unknown format {name!r}: choose from {', '.join(FORMATS)}")
     if not names:
         raise InputError(f"no format given: choose from {', '.join(FORMATS)}")
+    if "fbx" in names:
+        find_blender("writing FBX")
     return tuple(dict.fromkeys(names))
 
 

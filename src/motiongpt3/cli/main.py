@@ -26,7 +26,13 @@ from motiongpt3.errors import InputError, MissingDependencyError, MotionGPT3Erro
 SUCCESS, BUG, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 # Packages that come with an extra, by the name they are imported under.
-EXTRAS = {"lightning": "train", "tensorboard": "train", "peft": "train", "gdown": "drive"}
+EXTRAS = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "peft": "train",
+    "gdown": "drive",
+    "bpy": "blender",
+}
 
 _LONGEST_MESSAGE = 400
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from motiongpt3.cli.generate import MOTION_FORMATS
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.formats import write_motion
@@ -33,6 +34,7 @@ class Request:
         length: as typed; ``None`` lets the model decide.
         model: as found: folder or hub id.
         guidance, steps, scheduler: as typed; ``None`` is the model's own.
+        clean: repairs, as typed; ``None`` for none.
     """
 
     prompt: str
@@ -42,6 +44,7 @@ class Request:
     guidance: float | None
     steps: int | None
     scheduler: str | None
+    clean: str | None = None
 
 
 def sample_name(request: Request, prompt_index: int | None) -> str:
@@ -85,7 +88,7 @@ def write_sample(
     paths = []
     for name in formats:
         path = out / f"{stem}.{name}"
-        if name in ("npy", "bvh"):
+        if name in MOTION_FORMATS:
             write_motion(motion, path)
         elif name == "png":
             write_strip(motion, path, [request.prompt])

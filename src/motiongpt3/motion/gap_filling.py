@@ -299,7 +299,7 @@ def _carry(elapsed: Tensor, span: float) -> Tensor:
     return span * torch.where(s < 0, s, s - s**3 + s**4 / 2)
 
 
-def _decay(offset: Tensor, velocity: Tensor, span: float, elapsed: Tensor) -> Tensor:
+def decay(offset: Tensor, velocity: Tensor, span: float, elapsed: Tensor) -> Tensor:
     """An offset that starts with a velocity and is gone, with two derivatives, after ``span`` frames.
 
     The quintic polynomial with no acceleration at the start.
@@ -353,13 +353,14 @@ def _body(gap: _Gap, placement: _Placement) -> Tensor:
         toes.append(toe)
         soles.append(sole)
         directions[:, TOES[foot] - 1] = sole
-    joints = _assembled(root, directions, lengths)
+    joints = assembled(root, directions, lengths)
     targets, soles_T23 = torch.stack(toes, 1), torch.stack(soles, 1)
     ankles = targets - soles_T23 * lengths[:, TOES, None]
     return reach_legs(joints, ankles, targets, lengths)
 
 
-def _assembled(root: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
+def assembled(root: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
+    """Joints (T, 22, 3) of a root (T, 3), directions of the bones (T, 21, 3) and their lengths (T, 22)."""
     joints = [root]
     for joint in range(1, JOINT_COUNT):
         joints.append(joints[PARENTS[joint]] + lengths[:, joint, None] * directions[:, joint - 1])
@@ -378,7 +379,7 @@ def _decaying(
     correction = torch.zeros_like(values)
     for edge, wanted, span in zip(gap.edges, given, spans, strict=True):
         offset, velocity = edge.mismatch(values, wanted)
-        correction = correction + _decay(offset, velocity * moving, span, edge.elapsed)
+        correction = correction + decay(offset, velocity * moving, span, edge.elapsed)
     return correction
 
 
@@ -401,7 +402,7 @@ def _blended_directions(gap: _Gap, directions: Tensor, spans: list[float]) -> Te
     turns = torch.zeros_like(directions)
     for edge, span in zip(gap.edges, spans, strict=True):
         offset, rate = _turn_mismatch(edge, directions, unit_vector(_bones(edge.given)))
-        turns = turns + _decay(offset, rate, span, edge.elapsed)
+        turns = turns + decay(offset, rate, span, edge.elapsed)
     return _turned_by(turns, directions)
 
 
@@ -421,11 +422,11 @@ def _foot(gap: _Gap, placement: _Placement, foot: int, spans: list[float]) -> tu
         if held:
             brief = gap.span(_HELD_BLEND_SECONDS)
             span = max(1.0, min(span, free))
-            move = move + _decay(torch.zeros_like(offset), velocity, brief, edge.elapsed)
-            turn = turn + _decay(torch.zeros_like(angle), rate, brief, edge.elapsed)
+            move = move + decay(torch.zeros_like(offset), velocity, brief, edge.elapsed)
+            turn = turn + decay(torch.zeros_like(angle), rate, brief, edge.elapsed)
             velocity, rate = torch.zeros_like(velocity), torch.zeros_like(rate)
-        move = move + _decay(offset, velocity, span, release)
-        turn = turn + _decay(angle, rate, span, release)
+        move = move + decay(offset, velocity, span, release)
+        turn = turn + decay(angle, rate, span, release)
     toe, sole = toe + move, _turned_by(turn, sole)
     if plan.step is not None:
         begin, end = (round(moment) + 1 for moment in plan.step)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from motiongpt3.motion.rotations import (
@@ -110,6 +111,19 @@ class BodyPose:
         """Joint positions (T, 22, 3) with the pelvis at ``root`` (T, 3), metres."""
         return pose_to_joints(self.rotations, root, self.rest)
 
+    def following(self, joints: Tensor) -> BodyPose:
+        """The pose after joints were moved to (T, 22, 3): bones turn with them, and keep their twist.
+
+        Bones to the children of pelvis and upper spine come as near as one rotation for three can.
+        """
+        world = world_rotations(self.rotations)
+        above = world[:, PARENTS[1:]]
+        bones = F.pad(quaternion_rotate(above, self.rest.to(world)[1:]), (0, 0, 1, 0))
+        moved = F.pad(joints[:, 1:] - joints[:, PARENTS[1:]], (0, 0, 1, 0)).to(world)
+        turns = matrix_to_quaternion(rotations_of_bones(moved, bones))
+        rotations = local_rotations(quaternion_multiply(turns, world))
+        return replace(self, rotations=continuous_quaternions(rotations))
+
     def mirrored(self) -> BodyPose:
         """The pose seen in a mirror (x to -x, left and right swapped), on the mirrored body."""
         order = torch.tensor(MIRROR)
@@ -178,25 +192,28 @@ def rotations_of_bones(bones: Tensor, rest: Tensor) -> Tensor:
 
     Args:
         bones: (T, 22, 3) vector from each joint's parent to it.
-        rest: (22, 3) the same in the rest pose.
+        rest: (22, 3) the same in the rest pose, or (T, 22, 3) in a pose for each frame.
     """
     rotations: list[Tensor] = []
     for joint in range(JOINT_COUNT):
         children = list(CHILDREN[joint])
         if len(children) > 1:
-            rotations.append(best_rotation(rest[children], bones[:, children]))
+            rotations.append(best_rotation(rest[..., children, :], bones[:, children]))
             continue
         above = rotations[PARENTS[joint]]
         if children:
             seen = (above.transpose(-1, -2) @ bones[:, children[0], :, None])[..., 0]
-            above = above @ quaternion_to_matrix(quaternion_between(rest[children[0]], seen))
+            above = above @ quaternion_to_matrix(quaternion_between(rest[..., children[0], :], seen))
         rotations.append(above)
     return torch.stack(rotations, dim=1)
 
 
 def best_rotation(rest: Tensor, seen: Tensor) -> Tensor:
-    """The rotations (T, 3, 3) that bring points (N, 3) nearest to (T, N, 3), least squares (Kabsch 1976)."""
-    left, _, right = torch.linalg.svd(rest.T @ seen)
+    """The rotations (T, 3, 3) that bring points (N, 3) nearest to (T, N, 3), least squares (Kabsch 1976).
+
+    The first may be (T, N, 3) as well.
+    """
+    left, _, right = torch.linalg.svd(rest.transpose(-1, -2) @ seen)
     rotation = right.transpose(-1, -2) @ left.transpose(-1, -2)
     handed = seen.new_ones(len(seen), 3)
     handed[:, 2] = torch.linalg.det(rotation).sign()

@@ -191,7 +191,9 @@ def test_the_command_says_what_it_wrote(
 ) -> None:
     assert prepare_mocap_command(capture, tmp_path / "out") == 0
     assert "10 clips (6 train, 2 val, 2 test)" in " ".join(capsys.readouterr().out.split())
-    assert COMMANDS["prepare"] == {"mocap": prepare_mocap_command}
+    prepare = COMMANDS["prepare"]
+    assert isinstance(prepare, dict)
+    assert prepare["mocap"] is prepare_mocap_command
     assert COMMANDS["check"] is check_command
 
 

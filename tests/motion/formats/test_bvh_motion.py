@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pybvh
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,14 +13,23 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from motiongpt3.errors import InputError
-from motiongpt3.motion.formats import read_motion, write_motion
+from motiongpt3.motion.formats import WriteOptions, read_motion, write_motion
 from motiongpt3.motion.formats.bvh import BVH, joint_positions, parse_bvh, rest_positions, serialise_bvh
-from motiongpt3.motion.formats.bvh_motion import bvh_to_motion, motion_to_bvh, read_bvh, write_bvh
+from motiongpt3.motion.formats.bvh_motion import (
+    bvh_to_motion,
+    motion_to_bvh,
+    read_bvh,
+    tracks_to_bvh,
+    write_bvh,
+)
 from motiongpt3.motion.kinematics import uniform_skeleton
 from motiongpt3.motion.motion import Motion
+from motiongpt3.motion.pose import T_POSE_OFFSETS, BodyPose
+from motiongpt3.motion.rig import joint_tracks
 from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 from tests.motion.bodies import standing, travelling, wriggling
 from tests.motion.formats.foreign import bandai, foreign, lafan, mixamo
+from tests.motion.test_pose import turning, walk
 
 
 def largest_error(motion: Motion, back: Motion) -> float:
@@ -287,8 +297,8 @@ def test_motion_files_are_recognised_by_suffix_then_contents(tmp_path: Path) -> 
         read_motion(tmp_path / "picture.png")
     with pytest.raises(InputError, match="no such file"):
         read_motion(tmp_path / "none")
-    with pytest.raises(InputError, match=r"cannot write \.fbx"):
-        write_motion(motion, tmp_path / "clip.fbx")
+    with pytest.raises(InputError, match=r"cannot write \.xyz"):
+        write_motion(motion, tmp_path / "clip.xyz")
     with pytest.raises(InputError, match="unit"):
         write_bvh(motion, tmp_path / "clip.bvh", unit="inch")  # type: ignore[arg-type]
     assert not (tmp_path / "clip.bvh").exists()
@@ -312,3 +322,56 @@ def test_motion_capture_round_trip(local_data, tmp_path: Path) -> None:  # type:
         recorded = Motion.from_joints(joints)
         write_motion(recorded, tmp_path / "clip.bvh")
         assert largest_error(recorded, read_motion(tmp_path / "clip.bvh")) < 1e-3
+
+
+@pytest.mark.parametrize("naming", ["smpl", "mixamo", "unreal", "vrm"])
+@pytest.mark.parametrize("up", ["y", "z"])
+@pytest.mark.parametrize("unit", ["m", "cm"])
+def test_names_axes_and_units_of_other_tools(tmp_path: Path, naming: str, up: str, unit: str) -> None:
+    motion = Motion.from_joints(uniform_skeleton(wriggling(30, amount=0.1)) + torch.tensor([0, 2.0, 0]), 30)
+    options = WriteOptions(naming=naming, up=up, unit=unit)  # type: ignore[arg-type]
+    write_motion(motion, tmp_path / "clip.bvh", options=options)
+    text = (tmp_path / "clip.bvh").read_text()
+    joint = {"smpl": "left_knee", "mixamo": "mixamorig:LeftLeg", "unreal": "calf_l", "vrm": "leftLowerLeg"}
+    assert f"JOINT {joint[naming]}\n" in text
+    assert largest_error(motion, read_motion(tmp_path / "clip.bvh")) < 1e-3
+
+
+def test_a_file_with_z_up_is_the_same_figure_seen_in_other_axes() -> None:
+    motion = Motion.from_joints(wriggling(12))
+    tracks = joint_tracks(motion, stretch=True)
+    y_up, z_up = (tracks_to_bvh(tracks, 20, up=up) for up in ("y", "z"))  # type: ignore[arg-type]
+    x, y, z = joint_positions(y_up).unbind(-1)
+    torch.testing.assert_close(joint_positions(z_up), torch.stack([x, -z, y], -1), atol=1e-9, rtol=0)
+    x, y, z = rest_positions(y_up).unbind(-1)
+    torch.testing.assert_close(rest_positions(z_up), torch.stack([x, -z, y], -1), atol=1e-9, rtol=0)
+
+
+def test_rotations_that_the_motion_has_are_written(tmp_path: Path) -> None:
+    # Twist of the forearm moves no joint, so that only the rotations tell it.
+    rotations = torch.zeros(5, 22, 4, dtype=torch.float64)
+    rotations[..., 0] = 1
+    rotations[:, JOINT_INDEX["left_wrist"]] = torch.tensor([0.8, 0.6, 0, 0], dtype=torch.float64)
+    root = torch.tensor([0, 0.9, 0], dtype=torch.float64).expand(5, 3)
+    write_bvh(Motion.from_pose(BodyPose(rotations, T_POSE_OFFSETS), root), tmp_path / "twist.bvh")
+    bvh = parse_bvh((tmp_path / "twist.bvh").read_text())
+    column = 0
+    for joint in bvh.joints:
+        values = bvh.values[:, column : column + len(joint.channels)][:, -3:].numpy()
+        if joint.channels:
+            turn = Rotation.from_euler("ZXY", values, degrees=True)
+            expected = 2 * math.acos(0.8) if joint.name == "left_wrist" else 0
+            np.testing.assert_allclose(turn.magnitude(), expected, atol=1e-6)
+        column += len(joint.channels)
+    assert set(channel_counts(bvh).values()) == {3, 6}
+    assert [name for name, count in channel_counts(bvh).items() if count == 6] == ["pelvis"]
+
+
+def test_another_reader_finds_the_same_joints(tmp_path: Path) -> None:
+    # pybvh knows no position channels but the root's, so the body must be rigid.
+    motion = Motion.from_pose(BodyPose(turning(12), T_POSE_OFFSETS), walk(12), fps=25)
+    write_bvh(motion, tmp_path / "clip.bvh", unit="cm")
+    read = pybvh.read_bvh_file(tmp_path / "clip.bvh", world_up="+y")
+    positions = read.joint_positions()[:, [read.joint_index[name] for name in JOINT_NAMES]]
+    np.testing.assert_allclose(positions / 100, motion.joints.numpy(), atol=1e-4)
+    assert read.fps == pytest.approx(25)

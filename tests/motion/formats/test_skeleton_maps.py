@@ -9,6 +9,7 @@ import torch
 
 from motiongpt3.errors import InputError
 from motiongpt3.motion.formats import read_motion
+from motiongpt3.motion.formats.joint_names import NAMINGS
 from motiongpt3.motion.formats.skeleton_maps import SKELETON_MAPS, load_joint_map, map_joints
 from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES
 from tests.motion.formats.foreign import bandai, biovision, cmu, daz, foreign, lafan, mixamo
@@ -62,6 +63,11 @@ DAZ = {
 }
 
 
+def both(names: str) -> list[str]:
+    """The words of a template for the left and for the right."""
+    return list(dict.fromkeys(names.format("L").split() + names.format("R").split()))
+
+
 def read(tmp_path: Path, text: str, **options: object) -> torch.Tensor:
     (tmp_path / "clip.bvh").write_text(text)
     return read_motion(tmp_path / "clip.bvh", **options).joints  # type: ignore[arg-type]
@@ -88,6 +94,36 @@ def test_known_naming_schemes(tmp_path: Path, scheme: str, tree: str, names: dic
     for joint, source in names.items():
         expected = made.positions[source] * 0.01
         assert np.allclose(joints[:, JOINT_INDEX[joint]], expected, atol=1e-5), joint
+
+
+RIGIFY = (
+    "spine spine.001 spine.002 spine.003 spine.004 spine.005 spine.006 "
+    "thigh.{0} shin.{0} foot.{0} toe.{0} shoulder.{0} upper_arm.{0} forearm.{0} hand.{0}"
+)
+VROID = (
+    "J_Bip_C_Hips J_Bip_C_Spine J_Bip_C_Chest J_Bip_C_UpperChest J_Bip_C_Neck J_Bip_C_Head "
+    "J_Bip_{0}_UpperLeg J_Bip_{0}_LowerLeg J_Bip_{0}_Foot J_Bip_{0}_ToeBase J_Bip_{0}_Shoulder "
+    "J_Bip_{0}_UpperArm J_Bip_{0}_LowerArm J_Bip_{0}_Hand"
+)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "names", "expected"),
+    [
+        ("mixamo", [n.replace(":", "") for n in NAMINGS["mixamo"].values()], {"neck": "mixamorigNeck"}),
+        ("unreal", ["root", *NAMINGS["unreal"].values()], {"left_ankle": "foot_l", "spine2": "spine_02"}),
+        ("vrm", list(NAMINGS["vrm"].values()), {"right_hip": "rightUpperLeg", "spine3": "upperChest"}),
+        ("rigify", both(RIGIFY), {"head": "spine.006", "left_wrist": "hand.L"}),
+        ("vroid", both(VROID), {"pelvis": "J_Bip_C_Hips", "right_elbow": "J_Bip_R_LowerArm"}),
+    ],
+)
+def test_naming_schemes_of_rigs(scheme: str, names: list[str], expected: dict[str, str]) -> None:
+    found = map_joints(names)
+    assert found.name == scheme
+    for joint, source in expected.items():
+        weights = found.weights[JOINT_INDEX[joint]]
+        assert names[int(weights.argmax())] == source
+        assert float(weights.max()) == 1
 
 
 def test_missing_spine_joints_lie_between_their_neighbours(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from motiongpt3.motion.formats.catalogue import (
     read_motion,
     write_motion,
 )
+from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
+from motiongpt3.motion.formats.fbx import read_fbx, write_fbx
+from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
 
@@ -24,12 +27,18 @@ __all__ = [
     "format_of",
     "read_amass",
     "read_bvh",
+    "read_csv",
+    "read_fbx",
+    "read_glb",
     "read_motion",
     "read_npy",
     "read_smpl",
     "write_amass",
     "write_bvh",
+    "write_csv",
+    "write_fbx",
     "write_features",
+    "write_glb",
     "write_motion",
     "write_npy",
     "write_smpl",

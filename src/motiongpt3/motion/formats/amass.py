@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from motiongpt3.errors import InputError
+from motiongpt3.motion.formats.conventions import UpAxis
 from motiongpt3.motion.formats.npz import NpzArchive, write_npz
 from motiongpt3.motion.formats.smpl_parameters import (
     BODY_VALUES,
@@ -25,7 +26,6 @@ from motiongpt3.motion.formats.smpl_parameters import (
     quaternions_of_axis_angles,
     shape_parameters,
 )
-from motiongpt3.motion.formats.space import UpAxis
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.skeleton import JOINT_COUNT
 

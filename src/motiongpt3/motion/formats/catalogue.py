@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from motiongpt3.errors import InputError
 from motiongpt3.motion.formats.amass import read_amass, write_amass
 from motiongpt3.motion.formats.bvh_motion import read_bvh, write_bvh
+from motiongpt3.motion.formats.conventions import Unit, UpAxis
+from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
+from motiongpt3.motion.formats.fbx import read_fbx, write_fbx
+from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
+from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.npz import NpzArchive
 from motiongpt3.motion.formats.skeleton_maps import JointMap
+from motiongpt3.motion.formats.skin import SkinMaker, mannequin_skin
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
-from motiongpt3.motion.formats.space import Unit, UpAxis
 from motiongpt3.motion.motion import Motion
+
+SkinName = Literal["mannequin", "none"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class ReadOptions:
         scale: metres per unit.
         up: axis that points up.
         body: body model file, or a folder of them, of the SMPL family.
+        animation: name or number of one of several animations.
     """
 
     fps: float | None = None
@@ -34,6 +43,7 @@ class ReadOptions:
     scale: float | None = None
     up: UpAxis | None = None
     body: str | Path | None = None
+    animation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,10 +53,16 @@ class WriteOptions:
     Attributes:
         unit: "m" or "cm".
         up: axis that points up.
+        naming: what joints are called, see `joint_names.NAMINGS`.
+        stretch: whether bones may change their length; False keeps lengths, True every change of them.
+        skin: what the skeleton wears: "mannequin" or "none".
     """
 
     unit: Unit | None = None
     up: UpAxis | None = None
+    naming: Naming | None = None
+    stretch: bool | None = None
+    skin: SkinName | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,26 @@ class Format:
     write_options: frozenset[str] = frozenset()
 
 
+def _write_glb(motion: Motion, path: Path, options: WriteOptions) -> None:
+    if options.skin is not None and options.skin not in _SKINS:
+        raise InputError(f"{path}: unknown skin {options.skin!r}: use {', '.join(_SKINS)}")
+    skin = _SKINS[options.skin or "mannequin"]
+    write_glb(motion, path, options.naming or "smpl", options.stretch, skin)
+
+
+def _write_fbx(motion: Motion, path: Path, options: WriteOptions) -> None:
+    write_fbx(motion, path, options.naming or "smpl", options.stretch)
+
+
+def _read_glb(path: Path, options: ReadOptions) -> Motion:
+    return read_glb(path, options.fps, options.joint_map, options.scale, options.up, options.animation)
+
+
+_SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "none": None}
+_GLTF_READ_OPTIONS = frozenset({"fps", "joint_map", "scale", "up", "animation"})
+_GLTF_WRITE_OPTIONS = frozenset({"naming", "stretch", "skin"})
+_GLTF_KEEPS = "joints to a millimetre, rotations; the frame rate in files of our own"
+
 _TABLE = (
     Format(
         "joints",
@@ -104,9 +140,16 @@ _TABLE = (
         b"HIERARCHY",
         "frame rate, and joints to a millimetre; not features",
         lambda path, options: read_bvh(path, options.fps, options.joint_map, options.scale, options.up),
-        lambda motion, path, options: write_bvh(motion, path, options.unit or "m"),
+        lambda motion, path, options: write_bvh(
+            motion,
+            path,
+            options.unit or "m",
+            options.stretch,
+            options.naming or "smpl",
+            options.up or "y",
+        ),
         frozenset({"fps", "joint_map", "scale", "up"}),
-        frozenset({"unit"}),
+        frozenset({"unit", "up", "naming", "stretch"}),
     ),
     Format(
         "amass",
@@ -130,6 +173,49 @@ _TABLE = (
         frozenset({"fps", "up", "body"}),
         frozenset({"up"}),
     ),
+    Format(
+        "csv",
+        "CSV of joint angles",
+        ".csv",
+        b"# motiongpt3 joint angles",
+        "frame rate, rotations, constant bone lengths",
+        lambda path, options: read_csv(path, options.fps),
+        lambda motion, path, options: write_csv(motion, path),
+        frozenset({"fps"}),
+    ),
+    Format(
+        "fbx",
+        "FBX",
+        ".fbx",
+        b"Kaydara FBX Binary",
+        "frame rate, joints to a millimetre; needs Blender",
+        lambda path, options: read_fbx(path, options.joint_map, options.scale, options.up),
+        _write_fbx,
+        frozenset({"joint_map", "scale", "up"}),
+        frozenset({"naming", "stretch"}),
+    ),
+    Format(
+        "glb",
+        "binary glTF",
+        ".glb",
+        b"glTF",
+        _GLTF_KEEPS,
+        _read_glb,
+        _write_glb,
+        _GLTF_READ_OPTIONS,
+        _GLTF_WRITE_OPTIONS,
+    ),
+    Format(
+        "gltf",
+        "glTF",
+        ".gltf",
+        b"{",
+        _GLTF_KEEPS,
+        _read_glb,
+        _write_glb,
+        _GLTF_READ_OPTIONS,
+        _GLTF_WRITE_OPTIONS,
+    ),
 )
 FORMATS: dict[str, Format] = {format_.name: format_ for format_ in _TABLE}
 """Formats by name. Of several with one suffix, the first is what the suffix alone stands for."""
@@ -142,6 +228,7 @@ def read_motion(
     scale: float | None = None,
     up: UpAxis | None = None,
     body: str | Path | None = None,
+    animation: str | None = None,
 ) -> Motion:
     """Read a motion file, recognised by its suffix, else by its contents.
 
@@ -152,13 +239,14 @@ def read_motion(
         scale: metres per unit, if it cannot be recognised.
         up: "y" or "z", if it cannot be recognised.
         body: for AMASS and SMPL parameters: the user's body model file, or a folder of them.
+        animation: for glTF: name or number of one of several animations.
 
     Raises:
         InputError: naming the file and what is wrong with it, or an option that its format does not have.
     """
     path = Path(path)
     format_ = recognise(path)
-    options = ReadOptions(fps, joint_map, scale, up, body)
+    options = ReadOptions(fps, joint_map, scale, up, body, animation)
     _check_options(options, format_.read_options, f"{path}: {format_.title}")
     assert format_.read is not None
     return format_.read(path, options)

@@ -21,7 +21,7 @@ from motiongpt3.motion.features import (
     KIT_FEATURE_WIDTH,
     joints_to_features,
 )
-from motiongpt3.motion.formats.space import (
+from motiongpt3.motion.formats.conventions import (
     Unit,
     UpAxis,
     check_scale,

@@ -122,6 +122,17 @@ class NpzArchive:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         return text.strip().casefold()
 
+    def words(self, name: str) -> list[str]:
+        """A row of strings.
+
+        Raises:
+            InputError: if it is not there, broken, or something else.
+        """
+        array = self._read(name)
+        if array.dtype.kind != "U" or array.ndim != 1:
+            raise InputError(f"{self.path}: {name!r} is no row of words")
+        return [str(word) for word in array]
+
     def _read(self, name: str) -> np.ndarray:
         entry = self._entries.get(name)
         if entry is None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from motiongpt3.errors import InputError
+from motiongpt3.motion.formats.joint_names import NAMINGS
 from motiongpt3.motion.skeleton import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES
 
 Source = str | Mapping[str, float]
@@ -28,7 +29,7 @@ Source = str | Mapping[str, float]
 JointMap = Mapping[str, Source]
 """SMPL joint name to its source."""
 
-_PREFIX = re.compile(r".*:|(?:mixamorig|character)\d*_", re.IGNORECASE)
+_PREFIX = re.compile(r".*:|mixamorig\d*_?|character\d*_", re.IGNORECASE)
 _LISTED_NAMES = 60
 
 
@@ -250,6 +251,57 @@ _SMPL = SkeletonMap(
     ),
 )
 
+_UNREAL = SkeletonMap("unreal", {joint: (name,) for joint, name in NAMINGS["unreal"].items()})
+_VRM = SkeletonMap("vrm", {joint: (name,) for joint, name in NAMINGS["vrm"].items()})
+_VROID = SkeletonMap(
+    "vroid",
+    _both_sides(
+        {
+            "pelvis": "J_Bip_C_Hips",
+            "spine1": "J_Bip_C_Spine",
+            "spine2": "J_Bip_C_Chest",
+            "spine3": "J_Bip_C_UpperChest",
+            "neck": "J_Bip_C_Neck",
+            "head": "J_Bip_C_Head",
+            "left_hip": "J_Bip_L_UpperLeg",
+            "left_knee": "J_Bip_L_LowerLeg",
+            "left_ankle": "J_Bip_L_Foot",
+            "left_foot": "J_Bip_L_ToeBase",
+            "left_collar": "J_Bip_L_Shoulder",
+            "left_shoulder": "J_Bip_L_UpperArm",
+            "left_elbow": "J_Bip_L_LowerArm",
+            "left_wrist": "J_Bip_L_Hand",
+        },
+        "_L_",
+        "_R_",
+    ),
+)
+
+# Blender's own human rig. Its neck has two bones, spine.004 and spine.005.
+_RIGIFY = SkeletonMap(
+    "rigify",
+    _both_sides(
+        {
+            "pelvis": "spine",
+            "spine1": "spine.001",
+            "spine2": "spine.002",
+            "spine3": "spine.003",
+            "neck": "spine.004",
+            "head": "spine.006",
+            "left_hip": "thigh.L",
+            "left_knee": "shin.L",
+            "left_ankle": "foot.L",
+            "left_foot": "toe.L",
+            "left_collar": "shoulder.L",
+            "left_shoulder": "upper_arm.L",
+            "left_elbow": "forearm.L",
+            "left_wrist": "hand.L",
+        },
+        ".L",
+        ".R",
+    ),
+)
+
 # mocap.cs.cmu.edu as converted to BVH. LowerBack is at the hips, Neck and both shoulders at Spine1.
 _CMU = SkeletonMap(
     "cmu",
@@ -379,5 +431,9 @@ SKELETON_MAPS: tuple[SkeletonMap, ...] = (
     _BANDAI,
     _BIOVISION,
     _DAZ,
+    _UNREAL,
+    _VRM,
+    _VROID,
+    _RIGIFY,
 )
 """Known naming schemes, in the order in which they are tried."""

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from motiongpt3.errors import InputError
 from motiongpt3.motion.features import FRAMES_PER_SECOND
+from motiongpt3.motion.formats.conventions import UpAxis, turn_to_y_up, turn_to_z_up
 from motiongpt3.motion.formats.npz import NpzArchive, write_npz
 from motiongpt3.motion.formats.smpl_skeleton import read_smpl_skeleton
-from motiongpt3.motion.formats.space import UpAxis, turn_to_y_up, turn_to_z_up
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import T_POSE_DIRECTIONS, T_POSE_OFFSETS, BodyPose, bone_lengths, pose_from_joints
 from motiongpt3.motion.rotations import (

@@ -9,6 +9,7 @@ are read, and no vertex is kept. Files are the ``.npz`` ones that the authors pu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,12 @@ def read_smpl_skeleton(path: str | Path, gender: str = "neutral") -> SmplSkeleto
         InputError: if it is not a body model.
     """
     file = _find(Path(path), gender)
+    return _read(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=6)
+def _read(file: Path, changed: int) -> SmplSkeleton:
+    """Read a file once, unless it changed."""
     archive = NpzArchive(file)
     missing = [name for name in ("v_template", "shapedirs", "J_regressor") if name not in archive]
     if missing:
