@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.render.skeleton import write_strip
+from motiongpt3.render.strips import write_strip
 
 SENTENCES = (
     "a person waves with the left hand",

@@ -235,28 +235,22 @@ def guided(
     return predict
 
 
-def holding(
-    predict: Predictor, objective: Objective, given: Tensor, held: Tensor, noise: Tensor
-) -> Predictor:
-    """Latents that are given stay: whatever a step makes of them, the network sees them on their own path.
+def holding(predict: Predictor, given: Tensor, held: Tensor) -> Predictor:
+    """Latents that are given stay: whatever a step makes of them, the network sees them as they are.
 
-    The path leads from their noise to themselves (replacement, as in Lugmayr et al. 2022, arXiv:2201.09865,
-    without resampling: the condition tells the network of them as well).
+    It must be trained so: clean latents at the places that are given, noisy ones at the others.
 
     Args:
         predict: the network.
-        objective: what it predicts.
         given: (B, K, C); values count where ``held``.
         held: (B, K) bool.
-        noise: (B, K, C) where sampling starts from.
 
     Returns:
         A predictor whose samples mean something only where nothing is held; put ``given`` in their place.
     """
 
     def predict_beside(noisy: Tensor, time: Tensor) -> Tensor:
-        path = objective.noised(given, noise, objective.from_network_time(time))
-        return predict(torch.where(held[..., None], path, noisy), time)
+        return predict(torch.where(held[..., None], given, noisy), time)
 
     return predict_beside
 

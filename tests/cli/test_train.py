@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,17 @@ from motiongpt3.errors import ConfigError, InputError, MotionGPT3Error
 from motiongpt3.models.codec import MotionCodec, build_vae
 from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import config_from_json, config_to_json
+from motiongpt3.models.head import MLPHeadConfig
+from motiongpt3.models.mld_vae import MLDVAEConfig
 from motiongpt3.models.mot import TextBranchConfig
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motion_tokens import MotionTokenGPT, MotionTokenGPTConfig
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
+from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.training import motion_tokens, stages, vae, vq
 from motiongpt3.training.optimization import OptimizerConfig
+from motiongpt3.training.runs import RunConfig
 from tests import tiny
 from tests.data.datasets import write_tiny
 
@@ -183,6 +188,44 @@ def test_mini_fits_together(called: dict[str, Any]) -> None:
     assert 2 * parameters + 2 * sum(p.numel() for p in codec.parameters()) < 64e6
 
 
+def test_official_sizes_are_those_of_official_checkpoints(called: dict[str, Any]) -> None:
+    places = ["--data", "d", "--out", "o", "--device", "cpu"]
+    train(CONFIGS / "official" / "vae.yaml", places)
+    vae_sizes = called["vae"]
+    train(CONFIGS / "official" / "text_to_motion.yaml", [*places, "--codec", "c"])
+    text = dataclasses.replace(
+        SMOLLM2,
+        layers=12,
+        width=768,
+        heads=12,
+        kv_heads=12,
+        mlp_width=3072,
+        vocabulary_size=50257,
+        max_positions=1024,
+        positions="learned",
+        norm="layer",
+        mlp="gelu_tanh",
+        biases=True,
+    )
+    values = {
+        **called["model"],
+        "stage": "",
+        "text": config_to_json(text),
+        "text_fingerprint": "",
+        "vae": vae_sizes,
+    }
+    config = config_from_json(MotionGPT3Config, values, "official")
+    codec = MotionCodec(build_vae(vae_sizes))
+    with torch.device("meta"):
+        model = MotionGPT3(config, codec, tiny.byte_tokenizer())
+    assert model.codec.vae.config == MLDVAEConfig.official()
+    assert model.placeholders.config == LatentPlaceholdersConfig.official()
+    assert model.head.config == MLPHeadConfig.official()
+    assert config.motion.layers == tuple(range(12))
+    assert config.motion.width == text.width
+    assert config.motion.mlp_width == text.mlp_width
+
+
 def test_mini_motion_tokens_fit_together(called: dict[str, Any]) -> None:
     places = ["--data", "d", "--out", "o", "--device", "cpu"]
     train(CONFIGS / "mini" / "vq.yaml", places)
@@ -212,6 +255,28 @@ def test_overrides_replace_what_the_file_says(called: dict[str, Any], tmp_path: 
     assert called["data"] == Path("a")
     assert "recipe" not in called
     assert "config" not in called
+
+
+def test_resume_wants_a_run_to_go_on_with(called: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = recipe(tmp_path, recipe="vae", data="a", out=str(out), vae=tiny.VAE, optimizer=OPTIMIZER)
+    assert "no checkpoint to go on from" in refusal(config, "--resume", "--device", "cpu")
+    assert called == {}
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "checkpoints" / "last.ckpt").touch()
+    assert train(config, ["--resume", "--device", "cpu"]) == 0
+    assert called["out"] == out
+    assert "resume" not in called
+
+
+def test_runs_and_rates_of_parts_are_settings_too(called: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"data": "a", "out": "b", "stage": "finetune", "mix": {"texts": 1.0}}
+    rates = {**OPTIMIZER, "part_rates": {"text": 0.001, "head": 0.02}}
+    config = recipe(tmp_path, recipe="language", optimizer=rates, run={"strategy": "fsdp"}, **settings)
+    train(config, ["--run.devices", "2", "--device", "cpu"])
+    assert called["optimizer"].part_rates == {"text": 0.001, "head": 0.02}
+    assert called["run"] == RunConfig(devices=2, strategy="fsdp")
+    assert "part_rates: head: -1" in refusal(config, "--optimizer.part_rates.head", "-1")
 
 
 @pytest.mark.parametrize(

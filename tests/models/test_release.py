@@ -320,6 +320,35 @@ def test_files_of_all_kinds_become_the_same_model(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "model"])
 
 
+def test_every_task_runs_from_the_command_line(
+    small: State,
+    folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_zip(small, tmp_path / "official.ckpt")
+    options = [f"--{name}={folder}" for name, folder in folders.items()]
+    monkeypatch.chdir(tmp_path)
+    assert main(["import-official", "official.ckpt", *options, "--out=model"]) == 0
+    common = ["--model=model", "--format=npy"]
+    assert main(["generate", "a person walks", "--length=40", "--out=made", *common]) == 0
+    (made,) = Path("made").glob("*.npy")
+    given = np.load(made)
+    assert given.shape == (40, 22, 3)
+    np.save("head.npy", given[:8])
+    for command in (["predict", "head.npy", "--length=40"], ["inbetween", str(made)]):
+        out = tmp_path / command[0]
+        assert main([*command, f"--out={out}", *common]) == 0
+        (path,) = out.glob("*.npy")
+        completed = np.load(path)
+        assert completed.shape == (40, 22, 3)
+        np.testing.assert_allclose(completed[:8], given[:8], atol=1e-4)
+    capsys.readouterr()
+    assert main(["caption", str(made), "--model=model"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
 def test_a_checkpoint_without_a_null_condition_takes_no_guidance(
     small: State, statistics: Statistics, tokenizer: object, tmp_path: Path
 ) -> None:

@@ -57,5 +57,5 @@ def test_a_gif_lasts_as_long_as_its_motion(tmp_path, fps, frames):
 
 
 def test_other_endings_are_refused():
-    with pytest.raises(InputError, match=r"\.mp4 or \.gif"):
+    with pytest.raises(InputError, match=r"\.mp4, \.gif or \.webp"):
         video_encoder(Path("film.webm"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from motiongpt3.errors import InputError
 from motiongpt3.models.mot import MixtureOfTransformers
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.training.caption_memory import CaptionMemory
@@ -60,6 +61,17 @@ def test_motion_reads_the_memory_as_it_reads_the_text(model: MotionGPT3, tmp_pat
         torch.testing.assert_close(stored[row, :count], direct[row, :count], atol=5e-3, rtol=5e-3)
 
 
+def test_a_full_disk_is_known_before_reading(
+    model: MotionGPT3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(MixtureOfTransformers, "encode_text", None)
+    with pytest.raises(InputError, match=r"takes 0\.0 GB, and 0\.0 GB are free.*--remember_text false"):
+        remember(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_file_is_written_once(model: MotionGPT3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     ids = [model.prompt_ids(caption) for caption in CAPTIONS]
@@ -97,8 +109,3 @@ def test_size_of_the_batches_does_not_matter(model: MotionGPT3, tmp_path: Path) 
         one.batch([1, 4])[0].text_tensors(layers), all_at_once.batch([1, 4])[0].text_tensors(layers)
     ):
         torch.testing.assert_close(first, second, atol=2e-3, rtol=2e-3)
-
-
-def test_copies_share_the_file(model: MotionGPT3, tmp_path: Path) -> None:
-    memory = remember(model, tmp_path)
-    assert copy.deepcopy({"memory": memory})["memory"] is memory

@@ -40,6 +40,41 @@ def test_matrices_alone_are_decayed_and_frozen_parameters_left_out() -> None:
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.99)}
 
 
+def test_parts_have_rates_of_their_own() -> None:
+    config = OptimizerConfig(
+        learning_rate=0.1, steps=100, warmup_steps=10, part_rates={"head": 0.02, "text": 0.001}
+    )
+    parts = {name: nn.Linear(2, 2) for name in ("branch", "head", "text")}
+    parts["frozen"] = nn.Linear(2, 2).requires_grad_(False)
+    made = configure_optimizer({name: part.parameters() for name, part in parts.items()}, config)
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    for _ in range(9):
+        optimizer.step()
+        schedule.step()
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == pytest.approx(
+        {
+            "branch": 0.1,
+            "branch, vectors": 0.1,
+            "head": 0.02,
+            "head, vectors": 0.02,
+            "text": 0.001,
+            "text, vectors": 0.001,
+        }
+    )
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0] * 3
+
+
+def test_parts_that_are_not_there_are_refused() -> None:
+    parts = {"branch": nn.Linear(2, 2).parameters()}
+    with pytest.raises(ConfigError, match="part_rates: head, tail: no such part; there is branch"):
+        configure_optimizer(parts, OptimizerConfig(0.1, 10, part_rates={"head": 0.1, "tail": 0.1}))
+    with pytest.raises(ConfigError, match="nothing is left to train"):
+        configure_optimizer(nn.Linear(2, 2).requires_grad_(False).parameters(), CONFIG)
+    with pytest.raises(ConfigError, match=r"part_rates: head: 0\.0 is not above 0"):
+        OptimizerConfig(0.1, 10, part_rates={"head": 0.0})
+
+
 def test_schedule_is_stepped_with_the_optimiser() -> None:
     made = configure_optimizer([nn.Parameter(torch.zeros(1))], CONFIG)
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from torch import Tensor
 from motiongpt3.errors import ConfigError
 from motiongpt3.models.mot import MixtureOfTransformers
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.training import stages
+from motiongpt3.training import generation_check, stages
 from motiongpt3.training.curriculum import Wordings
+from motiongpt3.training.generation_check import JudgedPrompts
 from motiongpt3.training.language import LanguageTraining
 from motiongpt3.training.lessons import LessonMix
 from motiongpt3.training.optimization import OptimizerConfig
@@ -67,9 +70,8 @@ def train(data: Path, out: Path, stage: Any, mix: LessonMix, steps: int = 3, **s
         optimizer,
         wordings=wordings,
         batch_size=4,
-        validate_every=steps,
         device="cpu",
-        **settings,
+        **{"validate_every": steps, **settings},
     )
 
 
@@ -129,6 +131,33 @@ def test_finetuning_trains_the_text(
     assert motion.joints.isfinite().all()
 
 
+def test_motions_of_judged_sentences_choose_the_best_checkpoint(
+    data: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prompts.json"
+    entry = {"prompt": "a person stands still", "action": "stand", "wording": "seen"}
+    path.write_text(json.dumps({"val": [entry]}))
+    successes = iter([1.0, 0.5])
+    asked: list[tuple[list[str], list[int]]] = []
+    evaluate = generation_check.evaluate_prompts
+
+    def recorded(generate: Any, prompts: Any, seeds: Any, **settings: Any) -> Any:
+        def listening(texts: list[str], numbers: list[int]) -> Any:
+            asked.append((texts, numbers))
+            return generate(texts, numbers)
+
+        evaluate(listening, prompts, seeds, **settings)
+        return SimpleNamespace(overall=SimpleNamespace(successes=next(successes), count=1, foot_skate=3.0))
+
+    monkeypatch.setattr(generation_check, "evaluate_prompts", recorded)
+    judged = JudgedPrompts(path, every=2, seeds=2)
+    out = tmp_path / "out"
+    train(data, out, "pretrain", EVERYTHING, 4, start_from=pretrained, judged=judged, validate_every=2)
+    assert asked == [(["a person stands still"] * 2, [0, 1])] * 2
+    assert torch.load(out / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 2
+    assert "generation/success" in (out / "logs" / "metrics.csv").read_text().splitlines()[0]
+
+
 def test_frozen_text_is_read_once(
     data: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +168,17 @@ def test_frozen_text_is_read_once(
 
     monkeypatch.setattr(MixtureOfTransformers, "encode_text", fails)
     train(data, tmp_path, "pretrain", EVERYTHING, steps=4, start_from=pretrained)
+
+
+def test_text_that_is_not_kept_is_read_anew(data: Path, pretrained: Path, tmp_path: Path) -> None:
+    kept = train(data, tmp_path / "kept", "pretrain", EVERYTHING, start_from=pretrained)
+    anew = train(data, tmp_path / "anew", "pretrain", EVERYTHING, start_from=pretrained, remember_text=False)
+    assert (tmp_path / "kept" / "read").exists()
+    assert not (tmp_path / "anew" / "read").exists()
+    first, second = (MotionGPT3.from_pretrained(folder).state_dict() for folder in (kept, anew))
+    for name, tensor in first.items():
+        # Half precision on disk is all that differs.
+        torch.testing.assert_close(second[name], tensor, atol=0.02, rtol=0)
 
 
 def test_a_stage_knows_what_comes_before(data: Path, pretrained: Path, codec: Path, tmp_path: Path) -> None:
@@ -162,17 +202,37 @@ def test_a_model_of_unknown_stage_is_let_through(caplog: pytest.LogCaptureFixtur
 def test_settings_that_contradict_are_refused(data: Path, pretrained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="low_rank: stage pretrain leaves the text branch"):
         train(data, tmp_path, "pretrain", EVERYTHING, start_from=pretrained, low_rank=LowRank())
+    rates = OptimizerConfig(learning_rate=0.1, steps=1, part_rates={"text": 0.1})
+    with pytest.raises(ConfigError, match="part_rates: text: no such part; there is motion, placeholders"):
+        train_language(data, tmp_path, "pretrain", EVERYTHING, rates, start_from=pretrained)
     with pytest.raises(ConfigError, match=r"mix\.texts"):
         train(data, tmp_path, "pretrain", LessonMix(texts=1), start_from=pretrained)
     with pytest.raises(ConfigError, match=r"mix\.decisions: the templates of stage text-to-motion have no"):
         stages._check_mix(
-            LessonMix(decisions=1), stages.LessonPlan([[]], [[]], [[]], [[]], [], []), "text-to-motion"
+            LessonMix(decisions=1), stages.LessonPlan([[]], [[]], [[]], [[]], [], [], []), "text-to-motion"
         )
     with pytest.raises(ConfigError, match="draws no lessons"):
         LessonMix()
 
 
-def test_official_layout_is_not_trained_here(data: Path, backbone: Path, tmp_path: Path) -> None:
-    tiny.latent_model(backbone).save_pretrained(tmp_path / "model")
-    with pytest.raises(ConfigError, match="this recipe trains 'sequence', not 'latent'"):
-        train(data, tmp_path / "out", "pretrain", EVERYTHING, start_from=tmp_path / "model")
+def test_official_layout_goes_through_the_stages(data: Path, backbone: Path, tmp_path: Path) -> None:
+    """A latent for each clip, from a model that does not say what stage it has been through."""
+    folder = tmp_path / "model"
+    tiny.latent_model(backbone).save_pretrained(folder)
+    texts = LessonMix(text_to_motion=1, prediction=1, inbetween=1, captioning=1, texts=1)
+    for stage, mix in (
+        ("text-to-motion", LessonMix(text_to_motion=1)),
+        ("pretrain", EVERYTHING),
+        ("instruct", EVERYTHING),
+        ("finetune", texts),
+    ):
+        before = folder
+        folder = train(data, tmp_path / stage, stage, mix, start_from=before, draws=2)
+        old, new = MotionGPT3.from_pretrained(before), MotionGPT3.from_pretrained(folder)
+        assert new.config.stage == stage
+        for part in ("motion", "text"):
+            pairs = zip(getattr(old.mot, part).parameters(), getattr(new.mot, part).parameters())
+            same = all(torch.equal(*pair) for pair in pairs)
+            assert same == (part == "text" and stage != "finetune")
+    with pytest.raises(ConfigError, match=r"mix\.decisions: this model has no start token"):
+        train(data, tmp_path / "out", "finetune", LessonMix(decisions=1), start_from=folder)

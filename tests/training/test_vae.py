@@ -15,6 +15,7 @@ from motiongpt3.models.codec import MotionCodec, build_vae
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.training.optimization import OptimizerConfig
 from motiongpt3.training.reconstruction import ReconstructionWeights
+from motiongpt3.training.runs import RunConfig
 from motiongpt3.training.vae import ENCODER_PARTS, VAETraining, set_latent_statistics, train_vae
 from tests import tiny
 from tests.data.datasets import write_tiny
@@ -189,6 +190,12 @@ def test_interrupted_training_goes_on(
     losses.clear()
     train(data, tmp_path, 8)
     assert losses == []
+
+
+def test_run_is_set_up_as_told(data: Path, tmp_path: Path, losses: list[float]) -> None:
+    train(data, tmp_path, run=RunConfig(accumulate=2, keep_every=3))
+    assert len(losses) == 8
+    assert (tmp_path / "checkpoints" / "step-3.ckpt").is_file()
 
 
 def test_settings_that_contradict_are_refused(data: Path, tmp_path: Path) -> None:

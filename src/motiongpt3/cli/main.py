@@ -67,8 +67,12 @@ VERBS: dict[str, Verb] = {
     "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
+    "demo": Verb("motiongpt3.cli.demo", "answer a file of requests, for any task"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
+    "render": Verb("motiongpt3.cli.render", "draw motions: films and pictures of bodies or skeletons"),
+    "fit": Verb("motiongpt3.cli.fit", "put a body on motions: vertices, parameters"),
+    "convert-smpl": Verb("motiongpt3.cli.convert_smpl", "read an original SMPL file without running it"),
     "motion-codes": Verb(
         "motiongpt3.cli.motion_codes", "write a dataset's clips as codes of a motion tokenizer"
     ),

@@ -18,7 +18,8 @@ from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.formats import write_motion
 from motiongpt3.motion.motion import Motion
-from motiongpt3.render.skeleton import write_strip, write_video
+from motiongpt3.render.film import write_video
+from motiongpt3.render.strips import write_strip
 
 _SLUG_LENGTH = 60
 

@@ -25,6 +25,8 @@ RECIPES = {
 def train(config: Path, overrides: list[str] | None = None) -> int:
     """Train what a YAML file describes; start it again with the same ``out`` to go on where it stopped.
 
+    With ``--resume`` there must be something to go on from: a mistyped ``out`` does not begin anew.
+
     Args:
         config: a file like those in ``configs/``; its ``recipe`` says what is trained.
         overrides: settings that replace those of the file, as ``--data DIR --out DIR --optimizer.steps 100``.
@@ -33,13 +35,14 @@ def train(config: Path, overrides: list[str] | None = None) -> int:
         The exit code, 0.
 
     Raises:
-        InputError: if there is no such file or device.
+        InputError: if there is no such file or device, or with ``--resume`` no run in ``out``.
         ConfigError: if a setting is unknown, missing or of the wrong type.
     """
     function = recipe_function(config)
     parser = ArgumentParser(prog=f"motiongpt3 train {config}", exit_on_error=False)
     parser.add_argument("--config", action="config", help="the YAML file")
     parser.add_argument("--recipe", type=str, help="what is trained")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in OUT, or refuse")
     parser.add_function_arguments(function)
     try:
         settings = parser.parse_args(["--config", str(config), *(overrides or [])])
@@ -50,6 +53,9 @@ def train(config: Path, overrides: list[str] | None = None) -> int:
     for name in ("config", "recipe"):
         arguments.pop(name, None)
     choose_device(arguments["device"])
+    last = Path(arguments["out"], "checkpoints", "last.ckpt")
+    if arguments.pop("resume") and not last.exists():
+        raise InputError(f"{last}: no checkpoint to go on from; leave --resume out to begin")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger(__name__).info("finished: %s", function(**arguments))
     return 0

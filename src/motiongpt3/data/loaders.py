@@ -122,6 +122,24 @@ def pad_clips(clips: Sequence[Tensor]) -> MotionBatch:
     return MotionBatch(torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True), lengths)
 
 
+def split_batches(
+    dataset: HumanML3DDataset, split: str, batch_size: int = 32
+) -> Iterator[tuple[list[Segment], list[Tensor], MotionBatch]]:
+    """All segments of a split in order: some segments, their raw features (T_i, F), and those padded.
+
+    Raises:
+        InputError: if the split has no segment that can be used.
+    """
+    segments = dataset.segments(split)
+    if not segments:
+        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
+    for start in range(0, len(segments), batch_size):
+        part = segments[start : start + batch_size]
+        clips = MotionClips(dataset, part)
+        features = [clips[index] for index in range(len(part))]
+        yield part, features, pad_clips(features)
+
+
 class LengthBuckets(Sampler[list[int]]):
     """Shuffled batches whose items have similar lengths, so that little of a batch is padding.
 
@@ -267,6 +285,11 @@ class BatchStream:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return self._buckets.seed
 
     def __iter__(self) -> Iterator[Any]:
         loader = self._loader

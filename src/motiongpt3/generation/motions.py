@@ -174,7 +174,7 @@ def _latents(
     initial = sampling.noise * noise.draw().to(lengths.device)
     predict = guided(model.head, condition, null, sampling.guidance)
     if known is not None:
-        predict = holding(predict, model.objective, known.latents, known.given, initial)
+        predict = holding(predict, known.latents, known.given)
     latents = sample_latents(
         predict,
         initial,

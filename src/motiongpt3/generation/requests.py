@@ -101,6 +101,13 @@ def lay_out(
             f"the request has a place for {wanted} motions, and {len(latents)} are given: "
             "<Motion_Placeholder> stands for one"
         )
+    return put_in_place(model, described, latents)
+
+
+def put_in_place(
+    model: MotionGPT3, described: Sequence[Sequence[int] | MotionMark], latents: Sequence[Tensor]
+) -> Parts:
+    """A request of token ids and marks, with motions of latents (K, C) in place of the marks."""
     device = model.codec.feature_mean.device
     motions = _embedded(model, latents)
     parts: Parts = []

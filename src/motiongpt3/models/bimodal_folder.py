@@ -15,8 +15,16 @@ import torch
 from torch import Tensor
 
 from motiongpt3.errors import CheckpointError, InputError
-from motiongpt3.models.backbones import load_text_weights
-from motiongpt3.models.folders import WEIGHTS_FILE, load_strictly, read_tensors, write_tensors
+from motiongpt3.models.backbones import load_text_weights, text_config_from
+from motiongpt3.models.folders import (
+    WEIGHTS_FILE,
+    config_from_json,
+    config_to_json,
+    load_strictly,
+    read_config,
+    read_tensors,
+    write_tensors,
+)
 from motiongpt3.models.mot import MixtureOfTransformers
 from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
 
@@ -39,29 +47,84 @@ class Bimodal(Protocol):
         ...
 
 
+class BimodalConfig(Protocol):
+    """What all configs of such models say about the text branch."""
+
+    @property
+    def text_backbone(self) -> str:
+        """Name of the text backbone; empty if the text branch is in the model's folder."""
+        ...
+
+    @property
+    def text_fingerprint(self) -> str:
+        """Of the weights that it was trained with."""
+        ...
+
+
 Model = TypeVar("Model", bound=Bimodal)
+Config = TypeVar("Config", bound=BimodalConfig)
+
+
+def assemble_bimodal(
+    description: dict[str, Any],
+    config_class: type[Config],
+    make: Callable[[Config, PreTrainedTokenizerBase], Model],
+    **settled: Any,
+) -> Model:
+    """A model to train: its text pretrained and frozen, all else as ``make`` has it.
+
+    Args:
+        description: fields of the config, ``text_backbone`` among them.
+        config_class: of the config.
+        make: the model with random weights for a config, around a tokenizer.
+        settled: fields of the config that the parts of the model settle; ``text`` and ``text_fingerprint``
+            follow from the backbone.
+
+    Raises:
+        ConfigError: if a field is unknown, missing or unusable.
+        MissingDependencyError: if the text backbone is not on this machine.
+    """
+    backbone = load_text_backbone(description["text_backbone"])
+    values = {
+        **description,
+        "text": config_to_json(text_config_from(backbone.config)),
+        "text_fingerprint": backbone.fingerprint,
+        **settled,
+    }
+    model = make(config_from_json(config_class, values, "model"), backbone.tokenizer)
+    load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
+    model.mot.freeze_text()
+    return model
 
 
 def read_bimodal(
-    folder: Path,
-    text_backbone: str,
-    text_fingerprint: str,
-    make: Callable[[PreTrainedTokenizerBase], Model],
+    path: str | Path,
+    name: str,
+    kind: str,
+    config_class: type[Config],
+    make: Callable[[Config, PreTrainedTokenizerBase], Model],
     progress: Callable[[str], None] | None = None,
 ) -> Model:
-    """A model with the weights in ``folder``, its text frozen.
+    """A model with the weights in a folder, its text frozen.
 
     Args:
-        folder: what `write_bimodal` wrote.
-        text_backbone: name of the text backbone; empty if the text branch is in the folder.
-        text_fingerprint: of the weights that it was trained with.
-        make: the model with random weights around a tokenizer.
+        path: a folder that has a config and what `write_bimodal` wrote, or a hub id.
+        name: what the config calls such a model.
+        kind: what people do.
+        config_class: of the config.
+        make: the model with random weights for a config, around a tokenizer.
         progress: told about slow steps, such as the one-time conversion of the text backbone.
 
     Raises:
-        CheckpointError: if the weights do not fit the model.
+        CheckpointError: if the folder is no such model, or its weights do not fit its config.
         MissingDependencyError: if the text backbone is not on this machine.
     """
+    folder = local_folder(path)
+    values = read_config(folder)
+    if values.pop("model", None) != name:
+        raise CheckpointError(f'{folder}: not {kind} (no "model": "{name}" in its config)')
+    config = config_from_json(config_class, values, str(folder))
+    text_backbone, text_fingerprint = config.text_backbone, config.text_fingerprint
     tensors = read_tensors(folder / WEIGHTS_FILE)
     if text_backbone:
         text = next((name for name in tensors if name.startswith(TEXT_TENSORS)), None)
@@ -70,13 +133,13 @@ def read_bimodal(
                 f"{folder}: unexpected tensor {text!r}; the text comes from {text_backbone}"
             )
         backbone = load_text_backbone(text_backbone, expected_fingerprint=text_fingerprint, progress=progress)
-        model = make(backbone.tokenizer)
+        model = make(config, backbone.tokenizer)
         load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
         tensors |= {
             name: tensor for name, tensor in model.state_dict().items() if name.startswith(TEXT_TENSORS)
         }
     else:
-        model = make(load_tokenizer(folder / TOKENIZER_FOLDER))
+        model = make(config, load_tokenizer(folder / TOKENIZER_FOLDER))
     load_strictly(model, tensors, str(folder))  # type: ignore[arg-type]
     model.mot.freeze_text()
     return model

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError, InputError
+from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.generation.captions import spoken, with_marker
 from motiongpt3.generation.motions import counted, paired
 from motiongpt3.generation.requests import check_rate, frame_features
-from motiongpt3.models.backbones import load_text_weights, text_config_from
-from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
+from motiongpt3.models.bimodal_folder import assemble_bimodal, check_prompt, read_bimodal, write_bimodal
 from motiongpt3.models.cache import KeyValueCache
 from motiongpt3.models.dialogue import (
     GIVEN_MARKER,
@@ -36,11 +35,10 @@ from motiongpt3.models.dialogue import (
     text_ids,
     token_ids,
 )
-from motiongpt3.models.folders import build, config_from_json, config_to_json, read_config, write_config
+from motiongpt3.models.folders import build, config_to_json, write_config
 from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
 from motiongpt3.models.mot import MixtureOfTransformers, MotionBranchConfig, TextBranchConfig, TokenStream
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
-from motiongpt3.models.text_backbone import load_text_backbone
 from motiongpt3.models.text_decoding import TextDecoding, TokenChoice, decode_text, read_parts
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.motion import Motion
@@ -166,20 +164,14 @@ class MotionTokenGPT(nn.Module):
                 settle: all but ``text``, ``text_fingerprint``, ``vq_vae`` and ``motion.vocabulary_size``.
             motion_tokenizer: trained.
         """
-        backbone = load_text_backbone(description["text_backbone"])
         vocabulary = motion_tokenizer.vocabulary_size + SPECIAL_TOKENS
-        values = {
-            **description,
-            "text": config_to_json(text_config_from(backbone.config)),
-            "text_fingerprint": backbone.fingerprint,
-            "motion": {"vocabulary_size": vocabulary, "attention": "causal", **description["motion"]},
-            "vq_vae": config_to_json(motion_tokenizer.vq_vae.config),
-        }
-        config = config_from_json(MotionTokenGPTConfig, values, "model")
-        model = cls(config, motion_tokenizer, backbone.tokenizer)
-        load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
-        model.mot.freeze_text()
-        return model
+        return assemble_bimodal(
+            description,
+            MotionTokenGPTConfig,
+            lambda config, tokenizer: cls(config, motion_tokenizer, tokenizer),
+            motion={"vocabulary_size": vocabulary, "attention": "causal", **description["motion"]},
+            vq_vae=config_to_json(motion_tokenizer.vq_vae.config),
+        )
 
     @classmethod
     def from_pretrained(
@@ -199,21 +191,12 @@ class MotionTokenGPT(nn.Module):
             CheckpointError: if the folder is no such model, or its weights do not fit its config.
             MissingDependencyError: if the text backbone is not on this machine.
         """
-        folder = local_folder(path)
-        values = read_config(folder)
-        if values.pop("model", None) != MODEL_NAME:
-            raise CheckpointError(
-                f'{folder}: not a model over motion tokens (no "model": "{MODEL_NAME}" in its config)'
-            )
-        config = config_from_json(MotionTokenGPTConfig, values, str(folder))
-        motion_tokenizer = MotionTokenizer(build(lambda: VQVAE(config.vq_vae), f"{folder}, vq_vae"))
-        model = read_bimodal(
-            folder,
-            config.text_backbone,
-            config.text_fingerprint,
-            lambda tokenizer: cls(config, motion_tokenizer, tokenizer),
-            progress,
-        )
+
+        def make(config: MotionTokenGPTConfig, tokenizer: PreTrainedTokenizerBase) -> MotionTokenGPT:
+            return cls(config, MotionTokenizer(build(lambda: VQVAE(config.vq_vae), "vq_vae")), tokenizer)
+
+        kind = "a model over motion tokens"
+        model = read_bimodal(path, MODEL_NAME, kind, MotionTokenGPTConfig, make, progress)
         return model.eval().to(device)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:

@@ -18,19 +18,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError
+from motiongpt3.errors import ConfigError
 from motiongpt3.generation.captions import caption_motions
 from motiongpt3.generation.motions import MotionRequest, Sampling, counted, make_motions, paired
-from motiongpt3.models.backbones import load_text_weights, text_config_from
-from motiongpt3.models.bimodal_folder import check_prompt, local_folder, read_bimodal, write_bimodal
+from motiongpt3.models.bimodal_folder import assemble_bimodal, check_prompt, read_bimodal, write_bimodal
 from motiongpt3.models.codec import MotionCodec, build_vae, vae_to_json
 from motiongpt3.models.dialogue import DialogueConfig, text_ids
 from motiongpt3.models.folders import (
     build,
     build_kind,
-    config_from_json,
     config_to_json,
-    read_config,
     write_config,
 )
 from motiongpt3.models.head import MLPHead, MLPHeadConfig
@@ -48,7 +45,6 @@ from motiongpt3.models.placeholders import (
     SequencePlaceholdersConfig,
 )
 from motiongpt3.models.sequence_head import SequenceHead, SequenceHeadConfig
-from motiongpt3.models.text_backbone import load_text_backbone
 from motiongpt3.models.text_decoding import TextDecoding
 from motiongpt3.motion.completion import PREDICTION_RATIO
 from motiongpt3.motion.motion import Motion
@@ -181,18 +177,12 @@ class MotionGPT3(nn.Module):
                 all but ``text``, ``text_fingerprint`` and ``vae``.
             codec: the trained motion VAE.
         """
-        backbone = load_text_backbone(description["text_backbone"])
-        text = text_config_from(backbone.config)
-        values = {
-            **description,
-            "text": config_to_json(text),
-            "text_fingerprint": backbone.fingerprint,
-            "vae": vae_to_json(codec.vae),
-        }
-        model = cls(config_from_json(MotionGPT3Config, values, "model"), codec, backbone.tokenizer)
-        load_text_weights(model.mot, backbone.model.state_dict(), backbone.config.model_type)
-        model.mot.freeze_text()
-        return model
+        return assemble_bimodal(
+            description,
+            MotionGPT3Config,
+            lambda config, tokenizer: cls(config, codec, tokenizer),
+            vae=vae_to_json(codec.vae),
+        )
 
     @classmethod
     def from_pretrained(
@@ -212,19 +202,12 @@ class MotionGPT3(nn.Module):
             CheckpointError: if the folder is no model, or its weights do not fit its config.
             MissingDependencyError: if the text backbone is not on this machine.
         """
-        folder = local_folder(path)
-        values = read_config(folder)
-        if values.pop("model", None) != MODEL_NAME:
-            raise CheckpointError(
-                f'{folder}: not a MotionGPT3 model (no "model": "{MODEL_NAME}" in its config)'
-            )
-        config = config_from_json(MotionGPT3Config, values, str(folder))
-        codec = MotionCodec(build_vae(config.vae))
         model = read_bimodal(
-            folder,
-            config.text_backbone,
-            config.text_fingerprint,
-            lambda tokenizer: cls(config, codec, tokenizer),
+            path,
+            MODEL_NAME,
+            "a MotionGPT3 model",
+            MotionGPT3Config,
+            lambda config, tokenizer: cls(config, MotionCodec(build_vae(config.vae)), tokenizer),
             progress,
         )
         return model.eval().to(device)

@@ -145,6 +145,24 @@ class SequencePlaceholders(nn.Module):
         ids = torch.full(latents.shape[:2], self.config.given_token, device=latents.device)
         return mot.embed_motion(ids) + self.places(counts) + self.latent_in(latents)
 
+    def given_stream(
+        self, mot: MixtureOfTransformers, latents: Tensor, counts: Tensor, start: Tensor
+    ) -> tuple[TokenStream, Tensor]:
+        """Motions given in requests, one in each, as the motion branch reads them from positions ``start``.
+
+        Args:
+            mot: the backbone.
+            latents: (B, K, C).
+            counts: (B,) real latents of each.
+            start: (B,).
+
+        Returns:
+            The stream, and the tokens (B,) that each motion takes.
+        """
+        embeddings_BKD = self.embed_given(mot, latents, counts)
+        visible_BK = visible_frames(counts, latents.shape[1])
+        return TokenStream.sequential(embeddings_BKD, visible_BK, start=start, block=REQUEST_BLOCK), counts
+
     def null_hidden(self, counts: Tensor) -> Tensor:
         """(B, K, D) hidden states for "no text at all": the learned null condition, and the places."""
         return self.null_condition + self.places(counts)
@@ -228,9 +246,12 @@ class LatentPlaceholders(nn.Module):
         self, mot: MixtureOfTransformers, cache: KeyValueCache, text_lengths: Tensor, counts: Tensor
     ) -> Tensor:
         """Let the placeholders read the text in ``cache``: hidden states (B, P, D)."""
-        config = self.config
-        ids = torch.full((len(counts), config.placeholders), config.placeholder_token, device=counts.device)
-        return _motion_hidden(mot, TokenStream.sequential(mot.embed_motion(ids), start=text_lengths), cache)
+        asking_BPD = self.embed_asking(mot).expand(len(counts), -1, -1)
+        return _motion_hidden(mot, TokenStream.sequential(asking_BPD, start=text_lengths), cache)
+
+    def embed_asking(self, mot: MixtureOfTransformers) -> Tensor:
+        """Embeddings (P, D) of the placeholders that ask for a latent."""
+        return self._embed(mot, self.config.placeholder_token)
 
     def null_hidden(self, counts: Tensor) -> Tensor:
         """(B, P, D) hidden states for "no text at all"; `ConfigError` if the model has none."""
@@ -249,9 +270,28 @@ class LatentPlaceholders(nn.Module):
 
     def embed_masked(self, mot: MixtureOfTransformers) -> Tensor:
         """Embeddings (P, D) that stand for a part of a motion that is asked for."""
-        weight = mot.motion.token_embedding.weight
-        ids = torch.full((1, self.config.placeholders), self.config.masked_token, device=weight.device)
-        return mot.embed_motion(ids)[0]
+        return self._embed(mot, self.config.masked_token)
+
+    def given_stream(
+        self, mot: MixtureOfTransformers, latents: Tensor, counts: Tensor, start: Tensor
+    ) -> tuple[TokenStream, Tensor]:
+        """Motions given in requests, one in each, as the motion branch reads them from positions ``start``.
+
+        Args:
+            mot: the backbone.
+            latents: (B, 1, C).
+            counts: (B,) ones.
+            start: (B,).
+
+        Returns:
+            The stream, and the tokens (B,) that each motion takes.
+        """
+        embeddings_BPD = self.embed(latents)
+        return TokenStream.sequential(embeddings_BPD, start=start), counts * self.config.placeholders
+
+    def _embed(self, mot: MixtureOfTransformers, token: int) -> Tensor:
+        device = mot.motion.token_embedding.weight.device
+        return mot.embed_motion(torch.full((1, self.config.placeholders), token, device=device))[0]
 
     def condition(self, head: nn.Module, hidden: Tensor, counts: Tensor) -> MLPCondition:
         """What an `MLPHead` makes of hidden states (B, P, D)."""

@@ -198,7 +198,7 @@ def rotations_of_bones(bones: Tensor, rest: Tensor) -> Tensor:
     for joint in range(JOINT_COUNT):
         children = list(CHILDREN[joint])
         if len(children) > 1:
-            rotations.append(_best_rotation(rest[..., children, :], bones[:, children]))
+            rotations.append(best_rotation(rest[..., children, :], bones[:, children]))
             continue
         above = rotations[PARENTS[joint]]
         if children:
@@ -208,14 +208,14 @@ def rotations_of_bones(bones: Tensor, rest: Tensor) -> Tensor:
     return torch.stack(rotations, dim=1)
 
 
-def _best_rotation(rest: Tensor, seen: Tensor) -> Tensor:
+def best_rotation(rest: Tensor, seen: Tensor) -> Tensor:
     """The rotations (T, 3, 3) that bring points (N, 3) nearest to (T, N, 3), least squares (Kabsch 1976).
 
     The first may be (T, N, 3) as well.
     """
     left, _, right = torch.linalg.svd(rest.transpose(-1, -2) @ seen)
     rotation = right.transpose(-1, -2) @ left.transpose(-1, -2)
-    handed = torch.ones(len(seen), 3, dtype=seen.dtype)
+    handed = seen.new_ones(len(seen), 3)
     handed[:, 2] = torch.linalg.det(rotation).sign()
     return (right.transpose(-1, -2) * handed[:, None, :]) @ left.transpose(-1, -2)
 

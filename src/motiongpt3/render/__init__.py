@@ -1,4 +1,5 @@
-"""Pictures and films of motion, drawn in software: no OpenGL, no display.
+"""Pictures and films of motion.
 
-``skeleton`` is what callers use: `render_frames`, `write_video`, `write_strip`.
+What callers use: `film` (frames, films), `stills` (one pose, or a whole motion in one picture) and `strips`
+(poses side by side), drawn in software without OpenGL or a display; and `blender`.
 """

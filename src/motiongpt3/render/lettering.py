@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +44,11 @@ def text_height(lines: int, pixels: int) -> int:
     return round(lines * pixels * _LINE_HEIGHT)
 
 
+def centred(lines: list[str], width: int, pixels: int) -> list[tuple[str, float, float]]:
+    """Labels ``(text, centre x, top y)`` of lines in the middle of a picture, from its top."""
+    return [(line, width / 2, 0.5 * pixels + text_height(k, pixels)) for k, line in enumerate(lines)]
+
+
 def text_layer(
     size: tuple[int, int], labels: list[tuple[str, float, float]], pixels: int
 ) -> NDArray[np.float32]:
@@ -54,6 +60,30 @@ def text_layer(
         left = round(x - font(pixels).getlength(text) / 2)
         draw.text((left, round(y)), text, fill=255, font=font(pixels))
     return np.asarray(mask, dtype=np.float32)[..., None] / np.float32(255)
+
+
+class Caption:
+    """Text at the top of pictures of one size.
+
+    Args:
+        text: to be wrapped into at most three lines; none when empty or ``None``.
+        size: width and height of the pictures in pixels.
+    """
+
+    def __init__(self, text: str | None, size: tuple[int, int]) -> None:
+        width, height = size
+        letters = max(round(height / 26), 9)
+        lines = wrap(text or "", round(0.92 * width), letters, 3)
+        self.above = text_height(len(lines), letters) + 0.6 * letters if lines else 0.0
+        """Pixels at the top that the text takes."""
+        labels = centred(lines, width, letters)
+        self._layer = text_layer((width, math.ceil(self.above)), labels, letters) if lines else None
+
+    def lay(self, picture: NDArray[np.float32]) -> None:
+        """Write the text onto a picture (H, W, 3), 0 to 255, in place."""
+        if self._layer is not None:
+            banner = picture[: len(self._layer)]
+            banner += self._layer * (INK - banner)
 
 
 def _shorten(line: str, width: int, pixels: int) -> str:

@@ -11,23 +11,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from rich.progress import Progress
 from torch import Tensor
 
+from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
+from motiongpt3.models.text_backbone import fingerprint
+
+if TYPE_CHECKING:
+    from motiongpt3.models.motion_tokens import MotionTokenGPT
+    from motiongpt3.models.motiongpt import MotionGPT3
 
 
 class CaptionMemory:
     """Keys and values of a fixed list of captions.
 
-    Build with `CaptionMemory.of`; ``batch`` gives the cache that motion attends to. Nothing changes it, so
-    its copies share the file's memory.
+    Build with `CaptionMemory.of` or `read`; ``batch`` gives the cache that motion attends to.
     """
 
     def __init__(
@@ -38,9 +46,6 @@ class CaptionMemory:
         self._offsets = offsets
         tokens = int(offsets[-1])
         self._rows = np.memmap(path, dtype=np.float16, mode="r", shape=(tokens, *self._shape))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> CaptionMemory:
-        return self
 
     @classmethod
     def of(
@@ -64,6 +69,9 @@ class CaptionMemory:
             progress: called with (captions done, all captions).
             layers: text layers to keep; by default those that motion is attached to. Text that is to be
                 continued by more text needs all of them.
+
+        Raises:
+            InputError: if the disk has no room for them.
         """
         config, layers = mot.text_config, mot.motion_config.layers if layers is None else layers
         lengths = np.array([len(ids) for ids in captions])
@@ -72,11 +80,14 @@ class CaptionMemory:
         path = folder / f"captions-{hashlib.sha256(content).hexdigest()[:16]}.f16"
         shape = (int(offsets[-1]), len(layers), 2, config.kv_heads, config.head_dim)
         if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_room(folder, math.prod(shape) * np.dtype(np.float16).itemsize)
             with atomic_file(path) as temporary:
+                device = mot.text.token_embedding.weight.device
                 rows = np.memmap(temporary, dtype=np.float16, mode="w+", shape=shape)
                 done = 0
                 for batch in _equal_lengths(lengths, batch_size):
-                    ids = torch.tensor([list(captions[index]) for index in batch])
+                    ids = torch.tensor([list(captions[index]) for index in batch], device=device)
                     for index, values in zip(batch, _keys_values(mot, ids, layers)):
                         rows[offsets[index] : offsets[index + 1]] = values
                     done += len(batch)
@@ -84,6 +95,26 @@ class CaptionMemory:
                         progress(done, len(captions))
                 rows.flush()
         return cls(path, offsets, layers, config.kv_heads, config.head_dim)
+
+    @classmethod
+    def read(
+        cls,
+        texts: Sequence[Sequence[int]],
+        model: MotionGPT3 | MotionTokenGPT,
+        folder: Path,
+        layers: tuple[int, ...] | None = None,
+    ) -> CaptionMemory:
+        """`of` for the text branch of a model, with a display of how far it is."""
+        with Progress(transient=True) as progress:
+            task = progress.add_task("reading texts", total=len(texts))
+            return cls.of(
+                texts,
+                model.mot,
+                folder,
+                model.config.text_fingerprint or fingerprint(model.mot.text),
+                progress=lambda done, total: progress.update(task, completed=done),
+                layers=layers,
+            )
 
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of the captions ``indices``, padded on the right, and their lengths (B,) in tokens."""
@@ -98,12 +129,23 @@ class CaptionMemory:
         return KeyValueCache.from_text(keys, values, self.layers, positions, visible), lengths
 
 
+def _check_room(folder: Path, size: int) -> None:
+    """Before hours of reading, not after."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"{folder}: what the text branch reads takes {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+            "free: write elsewhere (--out), let each clip have fewer requests (wordings), or read them anew "
+            "in every step (--remember_text false)"
+        )
+
+
 @torch.inference_mode()
 def _keys_values(mot: MixtureOfTransformers, ids: Tensor, layers: tuple[int, ...]) -> np.ndarray:
     """(B, S, A, 2, G, E) float16 of token ids (B, S)."""
     cache = mot.encode_text(TokenStream.sequential(mot.embed_text(ids)), layers)
     keys, values = cache.text_tensors(layers)
-    return torch.stack([keys, values]).permute(2, 4, 1, 0, 3, 5).to(torch.float16).numpy()
+    return torch.stack([keys, values]).permute(2, 4, 1, 0, 3, 5).to("cpu", torch.float16).numpy()
 
 
 def _equal_lengths(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

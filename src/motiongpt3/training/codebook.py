@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from motiongpt3.data.loaders import process
 from motiongpt3.models.vq_vae import Codebook
+from motiongpt3.training.joint_means import of_all
 
 # Of the noise that tells copies apart where a batch has fewer vectors than the codebook; over sqrt(C).
 COPY_NOISE = 0.01
@@ -61,13 +63,10 @@ class CodebookAverages(nn.Module):
         """Take in a batch: encoder vectors (M, C), and the codes (M,) nearest to them.
 
         Draws from torch's global generator. Several processes take in the batches of all of them; the vectors
-        that unused codes move to are their own, until they agree on the buffers of the first.
+        that unused codes move to are those of the first.
         """
         chosen_MV = F.one_hot(codes, len(self.uses)).to(vectors.dtype)
-        uses, sums = chosen_MV.sum(dim=0), chosen_MV.T @ vectors
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(uses)
-            torch.distributed.all_reduce(sums)
+        uses, sums = of_all(chosen_MV.sum(dim=0)), of_all(chosen_MV.T @ vectors)
         self.uses.lerp_(uses, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         means_VC = self.sums / self.uses.clamp(min=self.least_use)[:, None]
@@ -80,7 +79,10 @@ class CodebookAverages(nn.Module):
             vectors_MC = vectors_MC.repeat(-(-count // available), 1)
             vectors_MC = vectors_MC + torch.randn_like(vectors_MC) * COPY_NOISE / width**0.5
         order = torch.randperm(len(vectors_MC), device=vectors_MC.device)[:count]
-        return vectors_MC[order]
+        drawn_VC = vectors_MC[order]
+        if process()[1] > 1:
+            torch.distributed.broadcast(drawn_VC, 0)
+        return drawn_VC
 
 
 def perplexity(uses: Tensor) -> Tensor:

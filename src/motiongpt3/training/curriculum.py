@@ -16,9 +16,9 @@ import numpy as np
 from motiongpt3.data.instructions import Conversation, Template, fulfil
 from motiongpt3.models.dialogue import MotionMark, request_parts
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import ANSWERS
-from motiongpt3.tasks import without_markers
-from motiongpt3.training.lessons import Captioning, EncodedClip, LessonPlan, TextLesson
+from motiongpt3.models.placeholders import ANSWERS, LatentPlaceholders
+from motiongpt3.tasks import FIRST_MOTION, MASKED_MOTION, without_markers
+from motiongpt3.training.lessons import Captioning, EncodedClip, LessonPlan, TextLesson, WovenRequest
 
 T = TypeVar("T")
 
@@ -103,18 +103,26 @@ class _Writer:
         self._random = random
         self._request_numbers: dict[str, int] = {}
         self._opening_numbers: dict[tuple[int, ...], int] = {}
+        self._woven: list[WovenRequest] = []
         self.curriculum = Curriculum()
 
     def plan(self, clips: Sequence[EncodedClip]) -> LessonPlan:
         text_to_motion, prediction, inbetween, captioning = [], [], [], []
         count = self._wordings
+        self._woven = []
         for clip in clips:
             text_to_motion.append([self._request_for(clip) for _ in range(count.requests)])
             prediction.append(self._completions(clip, "pred"))
             inbetween.append(self._completions(clip, "inbetween"))
             captioning.append(self._captioning(clip))
         return LessonPlan(
-            text_to_motion, prediction, inbetween, captioning, self._decisions(), self._texts(clips)
+            text_to_motion,
+            prediction,
+            inbetween,
+            captioning,
+            self._decisions(),
+            self._texts(clips),
+            self._woven,
         )
 
     def _request_for(self, clip: EncodedClip) -> tuple[int, int]:
@@ -134,9 +142,24 @@ class _Writer:
         for _ in range(self._wordings.completions if usable else 0):
             wording = self._one_of(self._one_of(usable).inputs)
             text = self._fill(wording, clip, self._one_of(clip.captions))
+            if isinstance(self._model.placeholders, LatentPlaceholders):
+                found.append((len(self._woven), MOTION))
+                self._woven.append(self._weave(text, task))
+                continue
             said = without_markers(text) or self._model.request_for(task)
             found.append((self._number(said), MOTION))
         return found
+
+    def _weave(self, request: str, task: str) -> WovenRequest:
+        """A request up to the motion that answers it, with marks where its motions stand."""
+        marker = FIRST_MOTION if task == "pred" else MASKED_MOTION
+        if marker not in request:
+            request = f"{without_markers(request)} {marker}".lstrip()
+        dialogue = self._model.config.dialogue
+        suffix = dialogue.request_suffix + dialogue.motion_prefix
+        return request_parts(
+            self._model.tokenizer, dataclasses.replace(dialogue, request_suffix=suffix), request
+        )
 
     def _captioning(self, clip: EncodedClip) -> list[Captioning]:
         """Requests for words about a clip, each with the answers that fit it."""

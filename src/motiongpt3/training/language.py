@@ -9,7 +9,8 @@ Shapes: B lessons, S text tokens, K latents, D width of a branch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,11 +19,23 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from motiongpt3.generation.requests import put_in_place
+from motiongpt3.models.interleaving import MotionPart, interleave
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import REQUEST_BLOCK, SequencePlaceholders
+from motiongpt3.models.placeholders import Known, LatentPlaceholders, SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
-from motiongpt3.training.lessons import CaptionLessons, Decisions, LessonBatch, MotionLessons, TextLessons
+from motiongpt3.training.joint_means import Term, means_of, of_all, share_of, sums_of
+from motiongpt3.training.lessons import (
+    CaptionLessons,
+    Decisions,
+    Draws,
+    LessonBatch,
+    LessonMix,
+    MotionLessons,
+    TextLessons,
+    WovenLessons,
+)
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 
 
@@ -35,7 +48,9 @@ class TextReader(Protocol):
 
 
 class LiveTexts:
-    """Texts that the text branch reads whenever they are wanted, since it is being trained.
+    """Texts that the text branch reads whenever they are wanted.
+
+    So it must be where the branch is being trained; elsewhere it costs time and saves disk.
 
     Args:
         ids: token ids of each text.
@@ -48,7 +63,7 @@ class LiveTexts:
     ) -> None:
         self._ids = ids
         self._layers = layers
-        # On a function, which copies of the training module share.
+        # On a function, so that no module takes it for a part of itself.
         self._mot = lambda: mot
 
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
@@ -63,9 +78,37 @@ class LiveTexts:
         return mot.encode_text(stream, self._layers), lengths
 
 
+# The parts that are trained, by the names of `OptimizerConfig.part_rates`: the text in the last stage alone.
+PARTS = ("motion", "placeholders", "head")
+TEXT_PART = "text"
+
+# The terms of the loss, and the kinds of lessons of `LessonMix.rates` that have them.
+MOTION_LESSONS = ("t2m", "pred", "inbetween")
+TERMS = {
+    "head": MOTION_LESSONS,
+    "length": MOTION_LESSONS,
+    "answer": MOTION_LESSONS,
+    "woven": ("pred", "inbetween"),
+    "decision": ("decision",),
+    "text": ("t2t",),
+    "caption": ("m2t",),
+}
+
+
+# What only one of the layouts of `placeholders` has.
+SEQUENCE_TERMS, LATENT_TERMS = ("length", "answer", "decision"), ("woven",)
+
+
+def terms_of(mix: LessonMix, placeholders: nn.Module) -> tuple[str, ...]:
+    """The terms of the loss that the lessons of a mix can have in the layout of ``placeholders``."""
+    others = SEQUENCE_TERMS if isinstance(placeholders, LatentPlaceholders) else LATENT_TERMS
+    terms = (term for term, kinds in TERMS.items() if any(mix.rates[kind] for kind in kinds))
+    return tuple(term for term in terms if term not in others)
+
+
 @dataclass(frozen=True)
 class LanguageWeights:
-    """Weights of the terms of the loss; that of the head has weight 1.
+    """Weights of the terms of the loss; those of the head (``head``, ``woven``) have weight 1.
 
     Args:
         length: cross-entropy of the number of latents that the start token predicts.
@@ -83,9 +126,10 @@ class LanguageWeights:
 class LanguageTraining(LightningModule):
     """The losses of lessons, and what they train.
 
-    Only what trains is registered as a submodule, so that a frozen language model is neither averaged nor
-    written into checkpoints. The model itself hangs on a function, which copies of this module (the averaged
-    one) share instead of copying the language model.
+    Only what trains is registered as a submodule, so that a frozen language model is neither shared out to
+    other processes nor looked at in checkpoints. The model itself hangs on a function for that reason.
+
+    Terms of the loss are means over the lessons, latents or tokens of all processes (see `joint_means`).
 
     Args:
         model: its text branch is trained if any of its parameters require gradients.
@@ -93,6 +137,8 @@ class LanguageTraining(LightningModule):
         openings: texts before given motions, read at all layers.
         optimizer: rates, steps and averaging.
         weights: of the terms of the loss.
+        terms: those of `TERMS` that lessons can have. A step whose lessons have none of one logs NaN for it,
+            so that all processes log the same names, and none is taken over from a step before.
     """
 
     def __init__(
@@ -102,6 +148,7 @@ class LanguageTraining(LightningModule):
         openings: TextReader,
         optimizer: OptimizerConfig,
         weights: LanguageWeights,
+        terms: Sequence[str] = tuple(TERMS),
     ) -> None:
         super().__init__()
         self._model = lambda: model
@@ -109,112 +156,179 @@ class LanguageTraining(LightningModule):
         self.openings = openings
         self.optimizer = optimizer
         self.weights = weights
+        self.terms = tuple(terms)
         self.trained = nn.ModuleDict(
             {"motion": model.mot.motion, "placeholders": model.placeholders, "head": model.head}
         )
         if not model.mot.text_is_frozen:
-            self.trained["text"] = model.mot.text
+            self.trained[TEXT_PART] = model.mot.text
             if model.mot.text_head is not None:
                 self.trained["text_head"] = model.mot.text_head
+        self._validated: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Bring what does not train along to the device: Lightning moves only what is registered."""
         self._model().mot.to(self.device)
 
     def training_step(self, batch: LessonBatch, batch_index: int) -> Tensor:
-        loss, terms = self._losses(batch)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()})
-        self.log("train/loss", loss, prog_bar=True)
+        loss, means = self._losses(batch)
+        self.log_dict({f"train/{name}": means.get(name, math.nan) for name in self.terms})
+        self.log("train/loss", self._weighted(means), prog_bar=True)
         return loss
 
     def validation_step(self, batch: LessonBatch, batch_index: int) -> None:
-        loss, terms = self._losses(batch)
-        # As many as there are of motions: their loss is the one that is watched.
-        size = len(batch.motions.counts) if batch.motions else 1
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=size)
-        self.log("val/loss", loss, prog_bar=True, batch_size=size)
+        self._validated.append(sums_of(self._terms(batch), self.terms, self.device))
+
+    def on_validation_epoch_end(self) -> None:
+        means = means_of(of_all(torch.stack(self._validated).sum(dim=0)), self.terms)
+        self._validated.clear()
+        # All processes have the same numbers; Lightning wants to be told to agree on them.
+        self.log_dict({f"val/{name}": means.get(name, math.nan) for name in self.terms}, sync_dist=True)
+        self.log("val/loss", self._weighted(means), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        return configure_optimizer(self.parameters(), self.optimizer)
+        parts = {name: list(self.trained[name].parameters()) for name in PARTS}
+        text = [
+            parameter
+            for name in (TEXT_PART, "text_head")
+            if name in self.trained
+            for parameter in self.trained[name].parameters()
+        ]
+        return configure_optimizer(parts | ({TEXT_PART: text} if text else {}), self.optimizer)
 
     def _losses(self, batch: LessonBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        terms: dict[str, Tensor] = {}
-        total = torch.zeros((), device=self.device)
+        """The loss of this process's share of the batch, and the terms of the whole batch."""
+        terms = self._terms(batch)
+        joint = of_all(sums_of(terms, self.terms, self.device))
+        return self._weighted(share_of(terms, joint, self.terms)), means_of(joint, self.terms)
+
+    def _weighted(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Terms added up by their weights."""
+        weights = self.weights
+        factors = {
+            "head": 1.0,
+            "woven": 1.0,
+            "length": weights.length,
+            "answer": weights.decision,
+            "decision": weights.decision,
+            "text": weights.text,
+            "caption": weights.caption,
+        }
+        return torch.stack([factors[name] * value for name, value in values.items()]).sum()
+
+    def _terms(self, batch: LessonBatch) -> dict[str, Term]:
+        terms: dict[str, Term] = {}
         if batch.motions:
-            terms["head"], terms["length"], terms["answer"] = self._motion_losses(batch.motions)
-            total = total + terms["head"] + self.weights.length * terms["length"]
-            total = total + self.weights.decision * terms["answer"]
+            terms |= self._motion_losses(batch.motions)
+        if batch.woven:
+            terms["woven"] = self._woven_loss(batch.woven)
         if batch.decisions:
             terms["decision"] = self._decision_loss(batch.decisions)
-            total = total + self.weights.decision * terms["decision"]
         if batch.texts:
             terms["text"] = self._text_loss(batch.texts)
-            total = total + self.weights.text * terms["text"]
         if batch.captions:
             terms["caption"] = self._caption_loss(batch.captions)
-            total = total + self.weights.caption * terms["caption"]
-        return total, terms
+        return terms
 
-    def _motion_losses(self, lessons: MotionLessons) -> tuple[Tensor, Tensor, Tensor]:
-        """The head's loss over the latents that are asked for, and those of their number and the answer."""
+    def _motion_losses(self, lessons: MotionLessons) -> dict[str, Term]:
+        """The head's loss; if there is a start token, also those of the number of latents and the answer."""
         model = self._model()
-        placeholders, head, objective = model.placeholders, model.head, model.objective
-        assert isinstance(placeholders, SequencePlaceholders)
+        placeholders, counts = model.placeholders, lessons.counts
         cache, text_lengths = self._read(self.requests, lessons.prompts)
-        counts, known = lessons.counts, lessons.known
-
+        if isinstance(placeholders, LatentPlaceholders):
+            hidden_BPD = placeholders.fill(model.mot, cache, text_lengths, counts)
+            return {"head": self._head_loss(hidden_BPD, lessons.latents, counts, lessons.draws)}
         start_hidden_BD = placeholders.start(model.mot, cache, text_lengths)
-        hidden_BKD = placeholders.fill(model.mot, cache, text_lengths, counts, known)
+        hidden_BKD = placeholders.fill(model.mot, cache, text_lengths, counts, lessons.known)
         number = (counts - 1).clamp(max=placeholders.config.longest - 1)
         length_loss_B = F.cross_entropy(placeholders.count_logits(start_hidden_BD), number, reduction="none")
         # How long a motion is that continues another, no text says.
         from_text = ~lessons.completes
-        length_loss = (length_loss_B * from_text).sum() / from_text.sum().clamp(min=1)
+        return {
+            "head": self._head_loss(hidden_BKD, lessons.latents, counts, lessons.draws, lessons.known),
+            "length": Term((length_loss_B * from_text).sum() / from_text.sum().clamp(min=1), from_text.sum()),
+            "answer": Term(
+                F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted), len(counts)
+            ),
+        }
 
-        hidden_BKD = torch.where(lessons.nulled[:, None, None], placeholders.null_hidden(counts), hidden_BKD)
-        condition = placeholders.condition(head, hidden_BKD, counts)
-        latents = torch.where(known.given[..., None], known.latents, lessons.latents)
-        noise, times = lessons.noise, lessons.times
-        prediction = head(objective.noised(latents, noise, times), objective.network_time(times), condition)
-        asked_BK = visible_frames(counts, latents.shape[1]) & ~known.given
-        answer_loss = F.cross_entropy(placeholders.answer_logits(start_hidden_BD), lessons.wanted)
-        return objective.loss(prediction, latents, noise, asked_BK), length_loss, answer_loss
+    def _woven_loss(self, lessons: WovenLessons) -> Term:
+        """The head's loss where motions stand in the request."""
+        model = self._model()
+        mot, placeholders = model.mot, model.placeholders
+        assert isinstance(placeholders, LatentPlaceholders)
+        asking = MotionPart(placeholders.embed_asking(mot))
+        rows = [
+            [*put_in_place(model, request, given), asking]
+            for request, given in zip(lessons.requests, lessons.given)
+        ]
+        text, motion, _ = interleave(mot, rows)
+        assert motion is not None
+        hidden_BND = mot(text=text, motion=motion).motion_hidden
+        # The placeholders are the last of each row's motion.
+        lengths_B1 = motion.visible.sum(dim=1, keepdim=True)
+        places_P = torch.arange(placeholders.config.placeholders, device=self.device)
+        places_BP = lengths_B1 - placeholders.config.placeholders + places_P
+        hidden_BPD = hidden_BND.gather(1, places_BP[..., None].expand(-1, -1, hidden_BND.shape[-1]))
+        counts = torch.ones(len(rows), dtype=torch.long, device=self.device)
+        return self._head_loss(hidden_BPD, lessons.latents, counts, lessons.draws)
 
-    def _decision_loss(self, lessons: Decisions) -> Tensor:
+    def _head_loss(
+        self, hidden: Tensor, latents: Tensor, counts: Tensor, draws: Draws, known: Known | None = None
+    ) -> Term:
+        """The objective's loss over all draws, of the latents (B, K, C) that are not given."""
+        model = self._model()
+        placeholders, head, objective = model.placeholders, model.head, model.objective
+        repeats = len(draws.times) // len(counts)
+
+        def repeated(tensor: Tensor) -> Tensor:
+            return tensor.repeat_interleave(repeats, dim=0)
+
+        latents, counts, hidden = repeated(latents), repeated(counts), repeated(hidden)
+        if placeholders.null_condition is not None:
+            null = placeholders.null_hidden(counts)
+            hidden = torch.where(draws.nulled[:, None, None], null, hidden)
+        asked_BK = visible_frames(counts, latents.shape[1])
+        noisy_BKC = objective.noised(latents, draws.noise, draws.times)
+        if known is not None:
+            # What is given stands clean among the noisy, as in `sampling.holding`.
+            given_BK = repeated(known.given)
+            noisy_BKC = torch.where(given_BK[..., None], repeated(known.latents), noisy_BKC)
+            asked_BK = asked_BK & ~given_BK
+        condition = placeholders.condition(head, hidden, counts)
+        prediction = head(noisy_BKC, objective.network_time(draws.times), condition)
+        return Term(objective.loss(prediction, latents, draws.noise, asked_BK), asked_BK.sum())
+
+    def _decision_loss(self, lessons: Decisions) -> Term:
         """Cross-entropy of the kind of answer that requests want."""
         model = self._model()
         assert isinstance(model.placeholders, SequencePlaceholders)
         cache, text_lengths = self._read(self.requests, lessons.prompts)
         start_hidden_BD = model.placeholders.start(model.mot, cache, text_lengths)
-        return F.cross_entropy(model.placeholders.answer_logits(start_hidden_BD), lessons.wanted)
+        loss = F.cross_entropy(model.placeholders.answer_logits(start_hidden_BD), lessons.wanted)
+        return Term(loss, len(lessons.prompts))
 
-    def _text_loss(self, lessons: TextLessons) -> Tensor:
+    def _text_loss(self, lessons: TextLessons) -> Term:
         """Cross-entropy per token of answers in text alone, the end token included."""
         mot = self._model().mot
         visible = visible_frames(lessons.lengths, lessons.ids.shape[1])
         hidden = mot(text=TokenStream.sequential(mot.embed_text(lessons.ids), visible)).text_hidden
         places = torch.arange(lessons.ids.shape[1], device=self.device)
         answered = visible[:, 1:] & (places[1:] >= lessons.answer_starts[:, None])
-        return F.cross_entropy(mot.text_logits(hidden[:, :-1][answered]), lessons.ids[:, 1:][answered])
+        loss = F.cross_entropy(mot.text_logits(hidden[:, :-1][answered]), lessons.ids[:, 1:][answered])
+        return Term(loss, answered.sum())
 
     def _read(self, texts: TextReader, numbers: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of texts that have been read, and their lengths (B,)."""
         cache, lengths = texts.batch(numbers)
         return cache.to(self.device), lengths.to(self.device)
 
-    def _caption_loss(self, lessons: CaptionLessons) -> Tensor:
+    def _caption_loss(self, lessons: CaptionLessons) -> Term:
         """Cross-entropy per token of the answers, the end token included."""
         model = self._model()
         mot, placeholders = model.mot, model.placeholders
-        assert isinstance(placeholders, SequencePlaceholders)
         cache, before = self._read(self.openings, lessons.before)
-        counts = lessons.counts
-        motion = TokenStream.sequential(
-            placeholders.embed_given(mot, lessons.latents, counts),
-            visible_frames(counts, lessons.latents.shape[1]),
-            start=before,
-            block=REQUEST_BLOCK,
-        )
+        motion, counts = placeholders.given_stream(mot, lessons.latents, lessons.counts, before)
         after_visible = visible_frames(lessons.after_lengths, lessons.after.shape[1])
         after = TokenStream.sequential(mot.embed_text(lessons.after), after_visible, start=before + counts)
         after_hidden = mot(text=after, motion=motion, cache=cache).text_hidden
@@ -231,4 +345,5 @@ class LanguageTraining(LightningModule):
             start=(before + counts + lessons.after_lengths)[rows],
         )
         hidden = torch.cat([first_hidden, mot(text=answer, cache=cache).text_hidden], dim=1)
-        return F.cross_entropy(mot.text_logits(hidden[answered]), lessons.answers[answered])
+        loss = F.cross_entropy(mot.text_logits(hidden[answered]), lessons.answers[answered])
+        return Term(loss, answered.sum())

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import MotionClips, item_generator, pad_clips
-from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.data.loaders import item_generator, split_batches
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.codec import MotionCodec
+from motiongpt3.models.dialogue import MotionMark
 from motiongpt3.models.known import GivenFrames, known_latents
 from motiongpt3.models.placeholders import Known
 from motiongpt3.motion.completion import goal_between, inbetween_ends, prediction_head
@@ -29,6 +30,9 @@ from motiongpt3.motion.features import features_to_joints
 from motiongpt3.sampling import Objective
 
 T = TypeVar("T")
+
+WovenRequest = list[list[int] | MotionMark]
+"""Token ids of a request, and marks where motions stand in it."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,8 @@ def encode_split(
     Raises:
         InputError: if the split has no segment that can be used.
     """
-    segments = dataset.segments(split)
-    if not segments:
-        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
     encoded: list[EncodedClip] = []
-    for start in range(0, len(segments), batch_size):
-        part = segments[start : start + batch_size]
-        clips = MotionClips(dataset, part)
-        features = [clips[index] for index in range(len(part))]
-        batch = pad_clips(features)
+    for part, features, batch in split_batches(dataset, split, batch_size):
         means, stds = codec.encode(batch.features, batch.lengths)
         counts = codec.latent_counts(batch.lengths).tolist()
         encoded.extend(
@@ -99,29 +96,44 @@ def balanced_rates(labels: Sequence[str | None], exponent: float) -> list[float]
 
 
 @dataclass(frozen=True)
+class Draws:
+    """What the head is asked about each of B motions, R times over; the draws of a motion stand together.
+
+    Attributes:
+        noise: (B · R, K, C) that the latents are mixed with.
+        times: (B · R,) at which.
+        nulled: (B · R,) true where the head gets the null condition.
+    """
+
+    noise: Tensor
+    times: Tensor
+    nulled: Tensor
+
+    def to(self, device: torch.device | str) -> Draws:
+        """The same on another device."""
+        return Draws(self.noise.to(device), self.times.to(device), self.nulled.to(device))
+
+
+@dataclass(frozen=True)
 class MotionLessons:
-    """Requests for a motion.
+    """Requests in text alone for a motion.
 
     Attributes:
         latents: (B, K, C) wanted.
         counts: (B,) latents of each.
-        noise: (B, K, C) that the head gets them mixed with.
-        times: (B,) at which.
-        nulled: (B,) true where the head gets the null condition.
+        draws: for the head.
         prompts: the number of each request among those that were read.
         wanted: (B,) what kind of answer it asks for, among `placeholders.ANSWERS`.
-        known: what is known of the motions.
+        known: what is known of the motions, where that is told beside the request.
         completes: (B,) true where something is known of the motion.
     """
 
     latents: Tensor
     counts: Tensor
-    noise: Tensor
-    times: Tensor
-    nulled: Tensor
+    draws: Draws
     prompts: list[int]
     wanted: Tensor
-    known: Known
+    known: Known | None
     completes: Tensor
 
     def to(self, device: torch.device | str) -> MotionLessons:
@@ -129,14 +141,35 @@ class MotionLessons:
         return MotionLessons(
             self.latents.to(device),
             self.counts.to(device),
-            self.noise.to(device),
-            self.times.to(device),
-            self.nulled.to(device),
+            self.draws.to(device),
             self.prompts,
             self.wanted.to(device),
-            self.known.to(device),
+            None if self.known is None else self.known.to(device),
             self.completes.to(device),
         )
+
+
+@dataclass(frozen=True)
+class WovenLessons:
+    """Requests with motions among their words, answered with a motion: how a latent for a whole clip is
+    asked to continue another, or to lie between two.
+
+    Attributes:
+        latents: (B, 1, C) wanted.
+        draws: for the head.
+        requests: token ids, and marks where the motions stand.
+        given: latents (1, C) of the motions of each request.
+    """
+
+    latents: Tensor
+    draws: Draws
+    requests: list[WovenRequest]
+    given: list[list[Tensor]]
+
+    def to(self, device: torch.device | str) -> WovenLessons:
+        """The same batch on another device."""
+        given = [[one.to(device) for one in row] for row in self.given]
+        return WovenLessons(self.latents.to(device), self.draws.to(device), self.requests, given)
 
 
 @dataclass(frozen=True)
@@ -222,13 +255,14 @@ class LessonBatch:
     """The lessons of one step; any kind may be missing."""
 
     motions: MotionLessons | None = None
+    woven: WovenLessons | None = None
     captions: CaptionLessons | None = None
     decisions: Decisions | None = None
     texts: TextLessons | None = None
 
     def to(self, device: torch.device | str) -> LessonBatch:
         """The same batch on another device."""
-        parts = (self.motions, self.captions, self.decisions, self.texts)
+        parts = (self.motions, self.woven, self.captions, self.decisions, self.texts)
         return LessonBatch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
@@ -259,11 +293,12 @@ class LessonPlan:
 
     Attributes:
         text_to_motion: for each clip, requests that it answers, with the kind of answer they want.
-        prediction: for each clip, requests to continue it, likewise.
+        prediction: for each clip, requests to continue it, likewise, or numbers of ``woven``.
         inbetween: for each clip, requests to fill it, likewise.
         captioning: for each clip, requests for words about it.
         decisions: requests that go with no clip, with the kind of answer they want.
         texts: text with text as the answer.
+        woven: requests with motions among their words, where motions are completed in this way.
     """
 
     text_to_motion: list[list[tuple[int, int]]]
@@ -272,6 +307,7 @@ class LessonPlan:
     captioning: list[list[Captioning]]
     decisions: list[tuple[int, int]]
     texts: list[TextLesson]
+    woven: list[WovenRequest]
 
 
 @dataclass(frozen=True)
@@ -326,10 +362,11 @@ class Lesson:
         latents: (K, C).
         prompt: number of the request, or of the text before a given motion.
         wanted: kind of answer that the request wants.
-        given: what is known of a motion.
-        noise: (K, C) for the head.
-        time: a number, for the head.
-        nulled: whether the head gets the null condition.
+        given: what is known of a motion, told beside the request.
+        stretches: (T, F) features of the motions in a woven request; behind them what is wanted, if that is
+            not the whole motion.
+        spread: standard normal noise (1, C) for the latent of each stretch.
+        draws: for the head, of this motion alone.
         after: ids of the text behind a given motion.
         answers: ids of each answer.
         text: of a lesson in text alone.
@@ -340,9 +377,9 @@ class Lesson:
     prompt: int
     wanted: int = 0
     given: GivenFrames | None = None
-    noise: Tensor | None = None
-    time: Tensor | None = None
-    nulled: bool = False
+    stretches: tuple[Tensor, ...] = ()
+    spread: tuple[Tensor, ...] = ()
+    draws: Draws | None = None
     after: tuple[int, ...] = ()
     answers: tuple[tuple[int, ...], ...] = ()
     text: TextLesson | None = None
@@ -358,6 +395,7 @@ class Lessons(Dataset[Lesson]):
         mix: of the kinds.
         objective: what the head learns; says at which times.
         null_rate: how often a sentence is kept from the head, for classifier-free guidance.
+        draws: how many times, R, the head is asked about each motion; the branches read it once.
     """
 
     def __init__(
@@ -368,12 +406,14 @@ class Lessons(Dataset[Lesson]):
         mix: LessonMix,
         objective: Objective,
         null_rate: float = 0.0,
+        draws: int = 1,
     ) -> None:
         self.clips = clips
         self.plan = plan
         self.objective = objective
         self.null_rate = null_rate
         self.mix = mix
+        self.draws = draws
         self._codec = codec
 
     def __len__(self) -> int:
@@ -391,28 +431,26 @@ class Lessons(Dataset[Lesson]):
         latents = clip.drawn(generator)
         if kind == "m2t":
             return self._captioning(index, latents, generator)
-        frames, plan = len(clip.features), self.plan
-        start, end = 0, frames
-        pool = {"t2m": plan.text_to_motion, "pred": plan.prediction, "inbetween": plan.inbetween}[kind][index]
-        # Half of the time as the task has it, else as users may: any part of the motion.
-        usual = float(torch.rand((), generator=generator)) < 0.5
-        if kind == "pred":
-            start = prediction_head(frames) if usual else _between(generator, 0.1 * frames, 0.5 * frames)
-        elif kind == "inbetween" and usual:
-            start, end = inbetween_ends(frames)
-        elif kind == "inbetween":
-            start = _between(generator, 0.1 * frames, 0.4 * frames)
-            end = _between(generator, 0.6 * frames, 0.9 * frames)
+        pool = {
+            "t2m": self.plan.text_to_motion,
+            "pred": self.plan.prediction,
+            "inbetween": self.plan.inbetween,
+        }[kind][index]
         prompt, wanted = _one_of(pool, generator)
-        return Lesson(
-            kind,
-            latents,
-            prompt,
-            wanted,
-            clip.given(start, end),
-            torch.randn(latents.shape, generator=generator),
-            self.objective.sample_times(1, generator)[0],
-            kind == "t2m" and float(torch.rand((), generator=generator)) < self.null_rate,
+        if kind != "t2m" and self._codec.frames_per_latent is None:
+            stretches = _stretches(kind, clip.features)
+            spread = tuple(torch.randn(latents.shape, generator=generator) for _ in stretches)
+            draws = self._drawn(latents, 0.0, generator)
+            return Lesson(kind, latents, prompt, wanted, stretches=stretches, spread=spread, draws=draws)
+        given = clip.given(*_given_frames(kind, len(clip.features), generator))
+        draws = self._drawn(latents, self.null_rate if kind == "t2m" else 0.0, generator)
+        return Lesson(kind, latents, prompt, wanted, given, draws=draws)
+
+    def _drawn(self, latents: Tensor, null_rate: float, generator: torch.Generator) -> Draws:
+        return Draws(
+            torch.randn(self.draws, *latents.shape, generator=generator),
+            self.objective.sample_times(self.draws, generator),
+            torch.rand(self.draws, generator=generator) < null_rate,
         )
 
     def _captioning(self, index: int, latents: Tensor, generator: torch.Generator) -> Lesson:
@@ -427,9 +465,11 @@ class Lessons(Dataset[Lesson]):
         captions = [lesson for lesson in lessons if lesson.kind == "m2t"]
         decisions = [lesson for lesson in lessons if lesson.kind == "decision"]
         texts = [lesson.text for lesson in lessons if lesson.text is not None]
-        motions = [lesson for lesson in lessons if lesson.kind in ("t2m", "pred", "inbetween")]
+        woven = [lesson for lesson in lessons if lesson.stretches]
+        motions = [lesson for lesson in lessons if lesson.draws is not None and not lesson.stretches]
         return LessonBatch(
             self._motion_lessons(motions) if motions else None,
+            self._woven_lessons(woven) if woven else None,
             self._caption_lessons(captions) if captions else None,
             _decisions(decisions) if decisions else None,
             _text_lessons(texts) if texts else None,
@@ -437,19 +477,31 @@ class Lessons(Dataset[Lesson]):
 
     def _motion_lessons(self, lessons: Sequence[Lesson]) -> MotionLessons:
         latents, counts = _padded([lesson.latents for lesson in lessons])
-        noise, _ = _padded([lesson.noise for lesson in lessons if lesson.noise is not None])
         given = [lesson.given for lesson in lessons if lesson.given is not None]
         return MotionLessons(
             latents,
             counts,
-            noise,
-            torch.stack([lesson.time for lesson in lessons if lesson.time is not None]),
-            torch.tensor([lesson.nulled for lesson in lessons]),
+            _joined_draws(lessons),
             [lesson.prompt for lesson in lessons],
             torch.tensor([lesson.wanted for lesson in lessons]),
-            known_latents(self._codec, given),
+            known_latents(self._codec, given) if self._codec.frames_per_latent else None,
             torch.tensor([lesson.kind != "t2m" for lesson in lessons]),
         )
+
+    @torch.no_grad()
+    def _woven_lessons(self, lessons: Sequence[Lesson]) -> WovenLessons:
+        features, lengths = _padded([one for lesson in lessons for one in lesson.stretches])
+        device = self._codec.feature_mean.device
+        means, stds = self._codec.encode(features.to(device), lengths.to(device))
+        spread = torch.stack([noise for lesson in lessons for noise in lesson.spread])
+        encoded = iter(means + stds * spread.to(device))
+        given, wanted = [], []
+        for lesson in lessons:
+            stretches = [next(encoded) for _ in lesson.stretches]
+            wanted.append(stretches.pop() if lesson.kind == "pred" else lesson.latents.to(device))
+            given.append(stretches)
+        requests = [self.plan.woven[lesson.prompt] for lesson in lessons]
+        return WovenLessons(torch.stack(wanted), _joined_draws(lessons), requests, given)
 
     def _caption_lessons(self, lessons: Sequence[Lesson]) -> CaptionLessons:
         answers = [torch.tensor(answer) for lesson in lessons for answer in lesson.answers]
@@ -460,6 +512,38 @@ class Lessons(Dataset[Lesson]):
             *_padded(answers),
             self.mix.captions_per_motion,
         )
+
+
+def _given_frames(kind: str, frames: int, generator: torch.Generator) -> tuple[int, int]:
+    """How many frames are given at the beginning, and where those given at the end begin.
+
+    Half of the time as the task has it, else as users may: any part of the motion.
+    """
+    usual = float(torch.rand((), generator=generator)) < 0.5
+    if kind == "pred":
+        start = prediction_head(frames) if usual else _between(generator, 0.1 * frames, 0.5 * frames)
+        return start, frames
+    if kind == "inbetween" and usual:
+        return inbetween_ends(frames)
+    if kind == "inbetween":
+        start = _between(generator, 0.1 * frames, 0.4 * frames)
+        return start, _between(generator, 0.6 * frames, 0.9 * frames)
+    return 0, frames
+
+
+def _stretches(kind: str, features: Tensor) -> tuple[Tensor, ...]:
+    """What is given of a motion, as clips of their own; for prediction also the rest, which is wanted."""
+    if kind == "pred":
+        head = prediction_head(len(features))
+        return features[:head], features[head:]
+    start, end = inbetween_ends(len(features))
+    return features[:start], features[end:]
+
+
+def _joined_draws(lessons: Sequence[Lesson]) -> Draws:
+    draws = [lesson.draws for lesson in lessons if lesson.draws is not None]
+    noise, _ = _padded([one for draw in draws for one in draw.noise])
+    return Draws(noise, torch.cat([draw.times for draw in draws]), torch.cat([draw.nulled for draw in draws]))
 
 
 def _decisions(lessons: Sequence[Lesson]) -> Decisions:

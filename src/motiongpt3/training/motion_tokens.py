@@ -9,7 +9,7 @@ Shapes: B clips, K codes of a motion, M motion tokens, S text tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, seed_everything
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, MotionClips, item_generator, pad_clips
-from motiongpt3.errors import ConfigError, InputError
+from motiongpt3.data.loaders import LengthBuckets, item_generator, split_batches
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.dialogue import text_ids
 from motiongpt3.models.folders import load_strictly
 from motiongpt3.models.interleaving import TextPart, interleave
@@ -32,9 +31,10 @@ from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motion_tokens import MotionTokenGPT
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.training.caption_memory import CaptionMemory
+from motiongpt3.training.joint_means import Term, means_of, of_all, share_of, sums_of
 from motiongpt3.training.lessons import balanced_rates
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
-from motiongpt3.training.runs import fit
+from motiongpt3.training.runs import RunConfig, fit
 
 
 def train_motion_tokens(
@@ -53,6 +53,7 @@ def train_motion_tokens(
     store: Literal["float32", "float16"] = "float32",
     seed: int = 0,
     device: str = "auto",
+    run: RunConfig | None = None,
 ) -> Path:
     """Train both directions between text and motion tokens, and write the model to ``out/model``.
 
@@ -64,7 +65,7 @@ def train_motion_tokens(
         out: folder for checkpoints, logs, cached captions and the finished model.
         model: what the model's config.json says beyond the motion tokenizer: text backbone, dialogue, motion
             branch.
-        optimizer: rates, steps and averaging.
+        optimizer: rates, steps and averaging; parts with rates of their own may be ``motion`` and ``head``.
         motion_tokenizer: folder of the trained VQ-VAE; or leave it out and give
         start_from: a finished model of the same sizes that is trained further.
         batch_size: clips per step, each to be made from a caption.
@@ -78,6 +79,7 @@ def train_motion_tokens(
         store: how the finished model's weights are stored; half precision halves the file.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        run: several devices, precision, logging, further checkpoints.
 
     Returns:
         The folder of the finished model.
@@ -90,6 +92,7 @@ def train_motion_tokens(
         raise ConfigError(
             f"caption_batch_size: {caption_batch_size} of {batch_size} clips in a batch cannot be captioned"
         )
+    optimizer.check_parts(PARTS)
     seed_everything(seed, verbose=False)
     dataset = HumanML3DDataset(data)
     trained = None if start_from is None else MotionTokenGPT.from_pretrained(start_from)
@@ -119,7 +122,7 @@ def train_motion_tokens(
         )
         for name, clips in splits.items()
     )
-    memory = read_captions(assembled, asked, out / "captions")
+    memory = CaptionMemory.read([assembled.prompt_ids(text) for text in asked], assembled, out / "captions")
     answers = answer_ids(assembled, said)
     sampler = LengthBuckets(
         [len(clip.codes) for clip in splits["train"]],
@@ -127,7 +130,7 @@ def train_motion_tokens(
         weights=balanced_rates([clip.label for clip in splits["train"]], label_balance),
         seed=seed,
     )
-    fit(
+    first = fit(
         MotionTokenTraining(assembled, memory, answers, optimizer, caption_batch_size, caption_weight),
         DataLoader(training, batch_sampler=sampler, collate_fn=collate),
         DataLoader(validation, batch_size=batch_size, collate_fn=collate),
@@ -136,8 +139,10 @@ def train_motion_tokens(
         validate_every=validate_every,
         monitor="val/loss",
         device=device,
+        run=run,
     )
-    assembled.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
+    if first:
+        assembled.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
     return out / "model"
 
 
@@ -159,14 +164,8 @@ def encode_split(
     Raises:
         InputError: if the split has no segment that can be used.
     """
-    segments = dataset.segments(split)
-    if not segments:
-        raise InputError(f"{dataset.root}: split {split!r} has no clips of a length that can be used")
     coded: list[CodedClip] = []
-    for start in range(0, len(segments), batch_size):
-        part = segments[start : start + batch_size]
-        clips = MotionClips(dataset, part)
-        batch = pad_clips([clips[index] for index in range(len(part))])
+    for part, _, batch in split_batches(dataset, split, batch_size):
         codes = motion_tokenizer.encode(batch.features, batch.lengths)
         coded.extend(
             CodedClip(
@@ -184,20 +183,6 @@ def some_captions(clips: Sequence[CodedClip], count: int | None, seed: int) -> l
         [clip.captions[place] for place in sorted(random.permutation(len(clip.captions))[:count].tolist())]
         for clip in clips
     ]
-
-
-def read_captions(model: MotionTokenGPT, captions: Sequence[str], folder: Path) -> CaptionMemory:
-    """The keys and values of all captions, laid out as requests for a motion."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("reading captions", total=len(captions))
-        return CaptionMemory.of(
-            [model.prompt_ids(text) for text in captions],
-            model.mot,
-            folder,
-            model.config.text_fingerprint,
-            progress=lambda done, total: progress.update(task, completed=done),
-        )
 
 
 def answer_ids(model: MotionTokenGPT, captions: Sequence[str]) -> list[Tensor]:
@@ -254,12 +239,16 @@ def collate(items: Sequence[tuple[Tensor, int, int]]) -> CodeBatch:
     return CodeBatch(padded, counts, list(requests), list(answers))
 
 
+# The parts that are trained, by the names of `OptimizerConfig.part_rates`, and the terms of the loss.
+PARTS = ("motion", "head")
+TERMS = ("motion", "caption")
+
+
 class MotionTokenTraining(LightningModule):
     """One step: the next motion token behind cached captions, and the next word behind motions.
 
-    Only what trains is registered as a submodule, so that the frozen language model is neither averaged nor
-    written into checkpoints. The model itself hangs on a function, which copies of this module (the averaged
-    one) share instead of copying the language model.
+    Only what trains is registered as a submodule, so that the frozen language model is neither shared out to
+    other processes nor looked at in checkpoints. The model itself hangs on a function for that reason.
     """
 
     def __init__(
@@ -279,34 +268,46 @@ class MotionTokenTraining(LightningModule):
         self.caption_batch_size = caption_batch_size
         self.caption_weight = caption_weight
         self.trained = nn.ModuleDict({"motion": model.mot.motion, "head": model.head})
+        self._validated: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Bring what does not train along to the device: Lightning moves only what is registered."""
         self._model().to(self.device)
 
     def training_step(self, batch: CodeBatch, batch_index: int) -> Tensor:
-        loss, terms = self._losses(batch)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()})
-        self.log("train/loss", loss, prog_bar=True)
-        return loss
+        terms = self._terms(batch)
+        joint = of_all(sums_of(terms, TERMS, self.device))
+        means = means_of(joint, TERMS)
+        self.log_dict({f"train/{name}": value for name, value in means.items()})
+        self.log("train/loss", self._weighted(means), prog_bar=True)
+        return self._weighted(share_of(terms, joint, TERMS))
 
     def validation_step(self, batch: CodeBatch, batch_index: int) -> None:
-        loss, terms = self._losses(batch)
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(batch.counts))
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch.counts))
+        self._validated.append(sums_of(self._terms(batch), TERMS, self.device))
+
+    def on_validation_epoch_end(self) -> None:
+        means = means_of(of_all(torch.stack(self._validated).sum(dim=0)), TERMS)
+        self._validated.clear()
+        # All processes have the same numbers; Lightning wants to be told to agree on them.
+        self.log_dict({f"val/{name}": value for name, value in means.items()}, sync_dist=True)
+        self.log("val/loss", self._weighted(means), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        return configure_optimizer(self.parameters(), self.optimizer)
+        parts = {name: part.parameters() for name, part in self.trained.items()}
+        return configure_optimizer(parts, self.optimizer)
 
-    def _losses(self, batch: CodeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _terms(self, batch: CodeBatch) -> dict[str, Term]:
         terms = {"motion": self.motion_loss(batch)}
-        loss = terms["motion"]
         if self.caption_batch_size:
             terms["caption"] = self.caption_loss(batch)
-            loss = loss + self.caption_weight * terms["caption"]
-        return loss, terms
+        return terms
 
-    def motion_loss(self, batch: CodeBatch) -> Tensor:
+    def _weighted(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Terms added up by their weights."""
+        factors = {"motion": 1.0, "caption": self.caption_weight}
+        return torch.stack([factors[name] * value for name, value in values.items()]).sum()
+
+    def motion_loss(self, batch: CodeBatch) -> Term:
         """Cross-entropy per motion token, the end token included."""
         model = self._model()
         cache, text_lengths = self.memory.batch(batch.requests)
@@ -318,9 +319,10 @@ class MotionTokenTraining(LightningModule):
         stream = model.motion_stream(tokens_BM[:, :-1], visible_BM, text_lengths)
         hidden = model.mot(motion=stream, cache=cache).motion_hidden
         assert hidden is not None
-        return F.cross_entropy(model.head(hidden[visible_BM]), tokens_BM[:, 1:][visible_BM])
+        loss = F.cross_entropy(model.head(hidden[visible_BM]), tokens_BM[:, 1:][visible_BM])
+        return Term(loss, visible_BM.sum())
 
-    def caption_loss(self, batch: CodeBatch) -> Tensor:
+    def caption_loss(self, batch: CodeBatch) -> Term:
         """Cross-entropy per token of the captions of the first clips, the end token included."""
         model, answers = self._model(), self._answers()
         chosen = [answers[number].to(self.device) for number in batch.answers[: self.caption_batch_size]]
@@ -338,4 +340,5 @@ class MotionTokenTraining(LightningModule):
         answer_lengths = torch.tensor([len(answer) for answer in chosen], device=self.device)
         read_BS = visible_frames(text_lengths - answer_lengths, text.visible.shape[1])
         predicting_BS = text.visible & ~read_BS
-        return F.cross_entropy(model.mot.text_logits(hidden[predicting_BS]), torch.cat(chosen))
+        loss = F.cross_entropy(model.mot.text_logits(hidden[predicting_BS]), torch.cat(chosen))
+        return Term(loss, int(answer_lengths.sum()))

@@ -21,7 +21,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import seed_everything
-from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -34,7 +33,16 @@ from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.curriculum import Wordings, write_curriculum
-from motiongpt3.training.language import LanguageTraining, LanguageWeights, LiveTexts, TextReader
+from motiongpt3.training.generation_check import SUCCESS, JudgedPrompts
+from motiongpt3.training.language import (
+    PARTS,
+    TEXT_PART,
+    LanguageTraining,
+    LanguageWeights,
+    LiveTexts,
+    TextReader,
+    terms_of,
+)
 from motiongpt3.training.lessons import (
     EncodedClip,
     LessonMix,
@@ -44,7 +52,7 @@ from motiongpt3.training.lessons import (
     encode_split,
 )
 from motiongpt3.training.optimization import OptimizerConfig
-from motiongpt3.training.runs import fit
+from motiongpt3.training.runs import RunConfig, fit
 
 logger = logging.getLogger(__name__)
 
@@ -102,14 +110,18 @@ def train_language(
     wordings: Wordings | None = None,
     weights: LanguageWeights | None = None,
     low_rank: LowRank | None = None,
+    remember_text: bool = True,
     clips: int | None = None,
     batch_size: int = 24,
     null_rate: float = 0.1,
+    draws: int = 1,
     label_balance: float = 0.5,
     validate_every: int = 1000,
+    judged: JudgedPrompts | None = None,
     store: Literal["float32", "float16"] = "float32",
     seed: int = 0,
     device: str = "auto",
+    run: RunConfig | None = None,
 ) -> Path:
     """Train one stage and write the model to ``out/model``.
 
@@ -121,7 +133,8 @@ def train_language(
         out: folder for checkpoints, logs, what the text branch has read, and the finished model.
         stage: which.
         mix: how often each kind of lesson is drawn.
-        optimizer: rates, steps and averaging.
+        optimizer: rates, steps and averaging; parts with rates of their own may be ``motion``,
+            ``placeholders``, ``head`` and, in stage finetune, ``text``.
         start_from: the finished model of the stage before, or of this stage to train it further.
         codec: only to begin with text-to-motion: folder of the trained motion VAE;
         model: and what the model's config.json says beyond the VAE: text backbone, motion branch, head.
@@ -129,16 +142,22 @@ def train_language(
         wordings: how many of them each clip gets.
         weights: of the terms of the loss.
         low_rank: adapt the text branch instead of training it whole (stage finetune).
+        remember_text: while the text branch is frozen, read each request once and keep keys and values in
+            ``out/read``: 4 bytes per token, attached layer and channel. Otherwise each step reads its own.
         clips: train on so many clips of the training split, drawn evenly: all that a short stage will see, so
             that no more requests are read than it needs.
         batch_size: clips per step.
         null_rate: how often a sentence is kept from the head, for classifier-free guidance.
+        draws: how many times the head is asked about each motion in a step, each with noise of its own.
         label_balance: a clip is drawn at a rate of (clips with its label) ** -label_balance; 0 is uniform.
             Clips without a label count as a label of their own.
         validate_every: steps.
+        judged: sentences to make motions of in some of the validations; ``best.ckpt`` is then the one that
+            does most of what they say, instead of that of the smallest loss.
         store: how the finished model's weights are stored; half precision halves the file.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        run: several devices, precision, logging, further checkpoints.
 
     Returns:
         The folder of the finished model.
@@ -155,9 +174,16 @@ def train_language(
         raise ConfigError(
             f"mix.texts: stage {stage} leaves the text branch as it is, and learns nothing from text"
         )
+    optimizer.check_parts((*PARTS, TEXT_PART) if chosen.trains_text else PARTS)
     trained = _model_to_train(stage, start_from, codec, model)
     if chosen.trains_text:
         _train_text(trained, low_rank)
+    if mix.decisions and not isinstance(trained.placeholders, SequencePlaceholders):
+        raise ConfigError("mix.decisions: this model has no start token to decide with: leave them out")
+    trained.eval()
+    for part in (trained.mot.text if chosen.trains_text else None, trained.mot.motion, trained.head):
+        if part is not None:
+            part.train()
     dataset = HumanML3DDataset(data)
     splits = {name: encode_split(dataset, name, trained.codec) for name in ("train", "val")}
     splits["train"] = _some(splits["train"], clips, seed)
@@ -166,10 +192,11 @@ def train_language(
     curriculum = write_curriculum(trained, splits, loaded, wordings or Wordings(), conversation, seed)
     _check_mix(mix, curriculum.plans["train"], stage)
     attached, all_layers = trained.config.motion.layers, tuple(range(trained.config.text.layers))
-    requests = _reader(trained, curriculum.requests, attached, out / "read")
-    openings = _reader(trained, curriculum.openings, all_layers, out / "read")
+    folder = out / "read" if remember_text and trained.mot.text_is_frozen else None
+    requests = _reader(trained, curriculum.requests, attached, folder)
+    openings = _reader(trained, curriculum.openings, all_layers, folder)
     training, validation = (
-        Lessons(clips, curriculum.plans[name], trained.codec, mix, trained.objective, null_rate)
+        Lessons(clips, curriculum.plans[name], trained.codec, mix, trained.objective, null_rate, draws)
         for name, clips in splits.items()
     )
     sampler = LengthBuckets(
@@ -178,8 +205,15 @@ def train_language(
         weights=balanced_rates([clip.label for clip in splits["train"]], label_balance),
         seed=seed,
     )
-    fit(
-        LanguageTraining(trained, requests, openings, optimizer, weights or LanguageWeights()),
+    first = fit(
+        LanguageTraining(
+            trained,
+            requests,
+            openings,
+            optimizer,
+            weights or LanguageWeights(),
+            terms_of(mix, trained.placeholders),
+        ),
         DataLoader(training, batch_sampler=sampler, collate_fn=training.collate),
         DataLoader(
             validation, batch_sampler=Shares(len(validation), batch_size), collate_fn=validation.collate
@@ -187,11 +221,15 @@ def train_language(
         out,
         optimizer,
         validate_every=validate_every,
-        monitor="val/loss",
+        monitor=SUCCESS if judged else "val/loss",
+        monitor_mode="max" if judged else "min",
         device=device,
+        callbacks=[judged.check(trained)] if judged else None,
+        run=run,
     )
-    _finish(trained, stage, chosen, low_rank is not None)
-    trained.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
+    if first:
+        _finish(trained, stage, chosen, low_rank is not None)
+        trained.eval().save_pretrained(out / "model", torch.float16 if store == "float16" else None)
     return out / "model"
 
 
@@ -218,10 +256,6 @@ def _model_to_train(
             raise ConfigError("codec: the model in start_from has its own; leave codec out")
         made = MotionGPT3.from_pretrained(start_from)
         check_stage(made.config.stage, stage, str(start_from))
-    if not isinstance(made.placeholders, SequencePlaceholders):
-        raise ConfigError(
-            f"placeholders.kind: this recipe trains 'sequence', not {made.config.placeholders['kind']!r}"
-        )
     return made
 
 
@@ -295,19 +329,9 @@ def _merge_adapters(module: nn.Module) -> None:
 
 
 def _reader(
-    model: MotionGPT3, texts: Sequence[Sequence[int]], layers: tuple[int, ...], folder: Path
+    model: MotionGPT3, texts: Sequence[Sequence[int]], layers: tuple[int, ...], folder: Path | None
 ) -> TextReader:
-    """Texts as the frozen text branch has read them, once; or a text branch in training, always anew."""
-    if not model.mot.text_is_frozen:
+    """Texts read once by the frozen text branch and kept in ``folder``; without one, read anew always."""
+    if folder is None:
         return LiveTexts(texts, model.mot, layers)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Progress(transient=True) as progress:
-        task = progress.add_task("reading requests", total=len(texts))
-        return CaptionMemory.of(
-            texts,
-            model.mot,
-            folder,
-            model.config.text_fingerprint,
-            progress=lambda done, total: progress.update(task, completed=done),
-            layers=layers,
-        )
+    return CaptionMemory.read(texts, model, folder, layers)

@@ -24,7 +24,7 @@ from motiongpt3.training.reconstruction import (
     reconstruction_terms,
     weighted_sum,
 )
-from motiongpt3.training.runs import fit
+from motiongpt3.training.runs import RunConfig, fit
 
 # What encoding depends on, by the names of both kinds of VAE.
 ENCODER_PARTS = {
@@ -51,6 +51,7 @@ def train_vae(
     validate_every: int = 500,
     seed: int = 0,
     device: str = "auto",
+    run: RunConfig | None = None,
 ) -> Path:
     """Train a motion VAE and write it to ``out/model`` as a `MotionCodec`.
 
@@ -72,6 +73,7 @@ def train_vae(
         validate_every: steps.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        run: several devices, precision, logging, further checkpoints.
 
     Returns:
         The folder of the finished codec.
@@ -98,7 +100,7 @@ def train_vae(
     module = VAETraining(
         codec.train(), weights or ReconstructionWeights(), optimizer, latent_noise, freeze_encoder
     )
-    fit(
+    first = fit(
         module,
         DataLoader(
             clips, batch_sampler=LengthBuckets(clips.lengths, batch_size, seed=seed), collate_fn=pad_clips
@@ -109,7 +111,10 @@ def train_vae(
         validate_every=validate_every,
         monitor="val/global_mpjpe_mm",
         device=device,
+        run=run,
     )
+    if not first:
+        return out / "model"
     if not freeze_encoder:
         set_latent_statistics(codec, MotionClips(dataset, dataset.segments("train")))
     codec.eval().save_pretrained(out / "model")
@@ -135,6 +140,9 @@ class VAETraining(LightningModule):
         self.latent_noise = latent_noise
         self.freeze_encoder = freeze_encoder
         self.frames_per_second = frames_per_second
+        if freeze_encoder:
+            for name, parameter in codec.vae.named_parameters():
+                parameter.requires_grad_(name.partition(".")[0] not in ENCODER_PARTS)
 
     def training_step(self, batch: MotionBatch, batch_index: int) -> Tensor:
         codec = self.codec
@@ -162,12 +170,9 @@ class VAETraining(LightningModule):
                 "val/global_mpjpe_mm": mpjpe(made_clip[:length], real_clip[:length]),
                 "val/root_aligned_mpjpe_mm": root_aligned_mpjpe(made_clip[:length], real_clip[:length]),
             }
-            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=1, prog_bar=True)
+            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=1, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        if self.freeze_encoder:
-            for name, parameter in self.codec.vae.named_parameters():
-                parameter.requires_grad_(name.partition(".")[0] not in ENCODER_PARTS)
         return configure_optimizer(self.parameters(), self.optimizer)
 
     def _terms(self, reconstruction: Tensor, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:

@@ -25,8 +25,9 @@ from motiongpt3.models.vae import visible_frames
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_SLICES, features_to_joints
 from motiongpt3.training.codebook import CodebookAverages, perplexity
+from motiongpt3.training.joint_means import of_all
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
-from motiongpt3.training.runs import fit
+from motiongpt3.training.runs import RunConfig, fit
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def train_vq(
     validate_every: int = 500,
     seed: int = 0,
     device: str = "auto",
+    run: RunConfig | None = None,
 ) -> Path:
     """Train a VQ-VAE and write it to ``out/model`` as a `MotionTokenizer`.
 
@@ -80,6 +82,7 @@ def train_vq(
         validate_every: steps.
         seed: of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        run: several devices, precision, logging, further checkpoints.
 
     Returns:
         The folder of the finished tokenizer.
@@ -108,7 +111,7 @@ def train_vq(
     if start_from is not None:
         module.averages.started.fill_(True)
         module.averages.sums.copy_(tokenizer.vq_vae.quantizer.codebook)
-    fit(
+    first = fit(
         module,
         DataLoader(
             clips, batch_sampler=LengthBuckets(clips.lengths, batch_size, seed=seed), collate_fn=pad_clips
@@ -119,8 +122,10 @@ def train_vq(
         validate_every=validate_every,
         monitor="val/global_mpjpe_mm",
         device=device,
+        run=run,
     )
-    tokenizer.eval().save_pretrained(out / "model")
+    if first:
+        tokenizer.eval().save_pretrained(out / "model")
     return out / "model"
 
 
@@ -212,15 +217,15 @@ class VQTraining(LightningModule):
                 "val/global_mpjpe_mm": mpjpe(made_clip[:length], real_clip[:length]),
                 "val/root_aligned_mpjpe_mm": root_aligned_mpjpe(made_clip[:length], real_clip[:length]),
             }
-            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=1, prog_bar=True)
+            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=1, prog_bar=True, sync_dist=True)
         seen = codes[visible_frames(counts, codes.shape[1])]
         self._validation_uses.append(seen.bincount(minlength=tokenizer.vocabulary_size))
 
     def on_validation_epoch_end(self) -> None:
-        uses = torch.stack(self._validation_uses).sum(dim=0).float()
+        uses = of_all(torch.stack(self._validation_uses).sum(dim=0).float())
         self._validation_uses.clear()
-        self.log("val/codes_used", (uses > 0).float().sum())
-        self.log("val/perplexity", perplexity(uses))
+        self.log("val/codes_used", (uses > 0).float().sum(), sync_dist=True)
+        self.log("val/perplexity", perplexity(uses), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         return configure_optimizer(self.parameters(), self.optimizer)

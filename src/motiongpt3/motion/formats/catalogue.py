@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from motiongpt3.errors import InputError
 from motiongpt3.motion.formats.amass import read_amass, write_amass
 from motiongpt3.motion.formats.bvh_motion import read_bvh, write_bvh
@@ -18,11 +20,11 @@ from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.npz import NpzArchive
 from motiongpt3.motion.formats.skeleton_maps import JointMap
-from motiongpt3.motion.formats.skin import SkinMaker, mannequin_skin
+from motiongpt3.motion.formats.skin import Skin, SkinMaker, mannequin_skin, skin_of_body
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
 from motiongpt3.motion.motion import Motion
 
-SkinName = Literal["mannequin", "none"]
+SkinName = Literal["mannequin", "body", "none"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class WriteOptions:
         up: axis that points up.
         naming: what joints are called, see `joint_names.NAMINGS`.
         stretch: whether bones may change their length; False keeps lengths, True every change of them.
-        skin: what the skeleton wears: "mannequin" or "none".
+        skin: what the skeleton wears: "mannequin" (capsules), "body" (see `motiongpt3.body`) or "none".
     """
 
     unit: Unit | None = None
@@ -107,7 +109,14 @@ def _read_glb(path: Path, options: ReadOptions) -> Motion:
     return read_glb(path, options.fps, options.joint_map, options.scale, options.up, options.animation)
 
 
-_SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "none": None}
+def _body_skin(rest: Tensor) -> Skin:
+    # Bodies are made of motions, which are made of files: here it comes full circle.
+    from motiongpt3.body.embedded import EXTRA_BONES, embedded_body
+
+    return skin_of_body(embedded_body(), EXTRA_BONES)(rest)
+
+
+_SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "body": _body_skin, "none": None}
 _GLTF_READ_OPTIONS = frozenset({"fps", "joint_map", "scale", "up", "animation"})
 _GLTF_WRITE_OPTIONS = frozenset({"naming", "stretch", "skin"})
 _GLTF_KEEPS = "joints to a millimetre, rotations; the frame rate in files of our own"

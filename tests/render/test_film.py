@@ -7,37 +7,15 @@ from PIL import Image
 
 from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
-from motiongpt3.render.skeleton import render_frames, render_strip, write_strip, write_video
+from motiongpt3.render.film import render_frames, write_video
 from tests.figures import raising_arm, rest_pose, standing, walking
+from tests.render.pixels import empty_floor, figure_pixels, left_pixels, middle_column, right_pixels, top_row
 
 SIZE = 128
 
 
 def draw(motion: Motion, **options: object) -> np.ndarray:
     return np.stack(list(render_frames(motion, **({"size": SIZE} | options)))).astype(int)
-
-
-def left_pixels(picture: np.ndarray) -> np.ndarray:
-    """Where the orange of the left side is."""
-    red, green, blue = np.moveaxis(picture, -1, 0)
-    return (red - blue > 70) & (green - blue > 20)
-
-
-def right_pixels(picture: np.ndarray) -> np.ndarray:
-    """Where the blue of the right side is."""
-    return picture[..., 2] - picture[..., 0] > 70
-
-
-def figure_pixels(picture: np.ndarray) -> np.ndarray:
-    return left_pixels(picture) | right_pixels(picture)
-
-
-def middle_column(mask: np.ndarray) -> float:
-    return float(np.nonzero(mask)[-1].mean())
-
-
-def top_row(mask: np.ndarray) -> int:
-    return int(np.nonzero(mask)[-2].min())
 
 
 def test_every_frame_becomes_a_picture_of_the_size_asked_for():
@@ -190,42 +168,6 @@ def test_progress_counts_the_frames(tmp_path):
     assert seen == [(done, 5) for done in range(1, 6)]
 
 
-def test_a_strip_has_its_poses_side_by_side():
-    picture = render_strip(raising_arm("left", 20), poses=4, pose_height=120).astype(int)
-    columns = figure_pixels(picture).any(axis=0)
-    starts = np.flatnonzero(np.diff(columns.astype(int)) == 1)
-    assert len(starts) == 4
-    # The arm rises from left to right.
-    quarters = np.array_split(left_pixels(picture), 4, axis=1)
-    tops = [top_row(quarter) for quarter in quarters]
-    assert tops[3] < tops[2] < tops[0]
-
-
-def test_a_strip_of_a_short_clip_shows_every_frame_once():
-    picture = render_strip(standing(2), poses=8, pose_height=100).astype(int)
-    assert (np.diff(figure_pixels(picture).any(axis=0).astype(int)) == 1).sum() == 2
-
-
-def test_rows_of_a_strip_share_one_width(tmp_path):
-    path = tmp_path / "strip.png"
-    write_strip([standing(4), walking(30)], path, ["stands", None], poses=5, pose_height=80)
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        assert image.height > 160
-
-
-def test_a_strip_refuses_what_it_cannot_draw(tmp_path):
-    with pytest.raises(InputError, match="No motion"):
-        render_strip([])
-    with pytest.raises(InputError, match="captions"):
-        render_strip(standing(2), captions=["a", "b"])
-    with pytest.raises(InputError, match="poses"):
-        render_strip(standing(2), poses=0)
-    with pytest.raises(InputError, match=r"\.png"):
-        write_strip(standing(2), tmp_path / "strip.jpg")
-    assert not list(tmp_path.iterdir())
-
-
 def test_real_motion_capture_stays_inside_the_picture(local_data):
     with np.load(local_data("data/mocap") / "motions_free.npz") as clips:
         joints = clips["pos"][: clips["offsets"][1]][:60]
@@ -233,3 +175,28 @@ def test_real_motion_capture_stays_inside_the_picture(local_data):
     assert masks.any(axis=(1, 2)).all()
     assert not masks[:, [0, -1]].any()
     assert not masks[:, :, [0, -1]].any()
+
+
+def test_a_camera_that_stands_still_sees_the_whole_way():
+    motion = walking(30, metres_per_frame=0.15)
+    fixed = [~empty_floor(frame) for frame in render_frames(motion, (160, 96), camera="fixed")]
+    middles = [np.nonzero(mask)[1].mean() for mask in fixed]
+    assert abs(middles[-1] - middles[0]) > 40
+    for mask in fixed:
+        assert mask.sum() > 20
+        assert not mask[:, [0, -1]].any()
+
+
+def test_a_film_of_a_body(tmp_path):
+    seen: list[tuple[int, int]] = []
+    path = tmp_path / "film.webp"
+    write_video(walking(5), path, 96, "walks", lambda *step: seen.append(step), style="mesh")
+    assert seen[-1] == (5, 5)
+    with Image.open(path) as image:
+        assert image.n_frames == 5
+        assert image.size == (96, 96)
+
+
+def test_a_mesh_film_is_the_same_twice():
+    first, second = (np.stack(list(render_frames(walking(3), 96, style="mesh"))) for _ in range(2))
+    assert (first == second).all()
