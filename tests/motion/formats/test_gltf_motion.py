@@ -121,7 +121,7 @@ def test_nothing_is_worn_if_not_asked(tmp_path: Path) -> None:
     assert not gltf.skins
     assert len(gltf.nodes) == 22
     assert largest_error(motion, read_motion(tmp_path / "clip.glb")) < 1e-4
-    with pytest.raises(InputError, match="unknown skin 'suit': use mannequin, none"):
+    with pytest.raises(InputError, match="unknown skin 'suit': use mannequin, none, body, light"):
         write_motion(motion, tmp_path / "b.glb", options=WriteOptions(skin="suit"))  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ from motiongpt3.motion.formats.skin import SkinMaker, mannequin_skin
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
 from motiongpt3.motion.motion import Motion
 
-SkinName = Literal["mannequin", "none"]
+SkinName = Literal["mannequin", "body", "light", "none"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class WriteOptions:
         up: axis that points up.
         naming: what joints are called, see `joint_names.NAMINGS`.
         stretch: whether bones may change their length; False keeps lengths, True every change of them.
-        skin: what the skeleton wears: "mannequin" or "none".
+        skin: what the skeleton wears: "mannequin" of capsules, "body", "light" (the body with few triangles)
+            or "none".
     """
 
     unit: Unit | None = None
@@ -93,9 +94,17 @@ class Format:
 
 
 def _write_glb(motion: Motion, path: Path, options: WriteOptions) -> None:
-    if options.skin is not None and options.skin not in _SKINS:
-        raise InputError(f"{path}: unknown skin {options.skin!r}: use {', '.join(_SKINS)}")
-    skin = _SKINS[options.skin or "mannequin"]
+    skin: SkinMaker | None
+    name = options.skin or "mannequin"
+    if name in _DETAILS:
+        # Bodies read and write files themselves.
+        from motiongpt3.body.dress import dressed
+
+        motion, skin = dressed(motion, _DETAILS[name])
+    elif name in _SKINS:
+        skin = _SKINS[name]
+    else:
+        raise InputError(f"{path}: unknown skin {name!r}: use {', '.join((*_SKINS, *_DETAILS))}")
     write_glb(motion, path, options.naming or "smpl", options.stretch, skin)
 
 
@@ -108,6 +117,7 @@ def _read_glb(path: Path, options: ReadOptions) -> Motion:
 
 
 _SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "none": None}
+_DETAILS: dict[str, Literal["full", "light"]] = {"body": "full", "light": "light"}
 _GLTF_READ_OPTIONS = frozenset({"fps", "joint_map", "scale", "up", "animation"})
 _GLTF_WRITE_OPTIONS = frozenset({"naming", "stretch", "skin"})
 _GLTF_KEEPS = "joints to a millimetre, rotations; the frame rate in files of our own"
