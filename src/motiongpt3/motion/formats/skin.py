@@ -51,11 +51,20 @@ SkinMaker = Callable[[Tensor], Skin]
 class SkinnedBody(Protocol):
     """What a body must have to be worn; see `skin_of_body`."""
 
-    template: Tensor
-    faces: Tensor
-    joints: Tensor
-    bind: Tensor
-    weights: Tensor
+    @property
+    def template(self) -> Tensor: ...
+
+    @property
+    def faces(self) -> Tensor: ...
+
+    @property
+    def joints(self) -> Tensor: ...
+
+    @property
+    def bind(self) -> Tensor: ...
+
+    @property
+    def weights(self) -> Tensor: ...
 
     def with_proportions(self, offsets: Tensor) -> SkinnedBody:
         """The body with other offsets (22, 3) in its T-pose."""
