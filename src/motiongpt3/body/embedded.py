@@ -30,6 +30,8 @@ EXTRA_BONES = tuple((bone.name, PARENTS[bone.joint], bone.joint) for bone in TWI
 """Of each bone after the 22 joints: name, the joint it is relative to, and the joint on which it sits."""
 
 Detail = Literal["full", "light"]
+BODY_COLOUR = (150, 178, 216)
+"""sRGB."""
 
 _BONES_PER_VERTEX = 4
 _WEIGHT_STEPS = 255

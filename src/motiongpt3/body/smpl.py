@@ -19,13 +19,11 @@ import torch
 from torch import Tensor
 
 from motiongpt3.body.model import blend_vertices, joint_offsets, joint_transforms
-from motiongpt3.errors import InputError, MissingDependencyError
+from motiongpt3.errors import InputError
 from motiongpt3.motion.formats.npz import NpzArchive
+from motiongpt3.motion.formats.smpl_skeleton import FAMILY, find_body_model
 from motiongpt3.motion.rotations import axis_angle_to_matrix, unit_vector
 from motiongpt3.motion.skeleton import JOINT_COUNT, PARENTS
-
-FAMILY: dict[str, int] = {"smpl": 24, "smplh": 52, "smplx": 55}
-"""Models by name, with how many joints they have."""
 
 # The first joint of the left and of the right hand.
 _HANDS = {"smpl": (), "smplh": (22, 37), "smplx": (25, 40)}
@@ -34,21 +32,6 @@ _SHAPE_PARAMETERS = 10
 # What a bone may be off before a shape parameter of one standard deviation is worth it, metres.
 _LENGTH_TOLERANCE = 0.005
 _ITERATIONS = 15
-# Under these names the authors' archives have them; {0} is the model's name, {1} the gender.
-_FILES = (
-    "{1}/model.npz",
-    "{0}/{1}/model.npz",
-    "{2}_{3}.npz",
-    "{0}/{2}_{3}.npz",
-    "{0}_{1}.npz",
-    "{0}/{1}.npz",
-    "{0}.npz",
-)
-_SITES = {
-    "smpl": "https://smpl.is.tue.mpg.de",
-    "smplh": "https://mano.is.tue.mpg.de",
-    "smplx": "https://smpl-x.is.tue.mpg.de",
-}
 _PICKLE_SUFFIXES = (".pkl", ".pickle")
 
 
@@ -174,7 +157,7 @@ def read_smpl(path: str | Path, model: str | None = None, gender: str = "neutral
         InputError: if it is not a body model, not the one asked for, or the original pickle, which has to be
             converted once by ``motiongpt3 convert-smpl``.
     """
-    file = _find(Path(path), model, gender)
+    file = find_body_model(path, model, gender)
     if file.suffix.lower() in _PICKLE_SUFFIXES:
         raise InputError(f"{file}: a pickle; convert it once: motiongpt3 convert-smpl {file} {file.stem}.npz")
     archive = NpzArchive(file)
@@ -266,24 +249,3 @@ def _hand_rotations(arrays: Mapping[str, np.ndarray], model: str, joints: int) -
             start = first - JOINT_COUNT
             rotations[start : start + _HAND_JOINTS] = axis_angle_to_matrix(mean)
     return rotations
-
-
-def _find(path: Path, model: str | None, gender: str) -> Path:
-    if path.is_file():
-        return path
-    models = [model] if model else list(FAMILY)
-    candidates = [
-        path / pattern.format(name, gender, name.upper(), gender.upper())
-        for name in models
-        for pattern in _FILES
-    ]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    pickles = [file for file in sorted(path.glob("**/*.pkl"))[:20] if file.is_file()] if path.is_dir() else []
-    hint = f"; {pickles[0]} is a pickle: motiongpt3 convert-smpl converts it" if pickles else ""
-    looked = ", ".join(candidate.relative_to(path).as_posix() for candidate in candidates[:3])
-    raise MissingDependencyError(
-        f"no {gender} {model or 'SMPL'} body model in {path} (looked for {looked} and others){hint}; "
-        f"get yours, under its own licence, from {_SITES[model or 'smpl']}"
-    )

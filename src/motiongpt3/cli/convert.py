@@ -51,7 +51,7 @@ def convert(
     up: Literal["y", "z"] | None = None,
     naming: Literal["smpl", "mixamo", "unreal", "vrm"] | None = None,
     stretch: bool | None = None,
-    skin: Literal["mannequin", "body", "none"] | None = None,
+    skin: Literal["mannequin", "body", "light", "none"] | None = None,
     input_fps: float | None = None,
     input_scale: float | None = None,
     input_up: Literal["y", "z"] | None = None,
@@ -75,7 +75,8 @@ def convert(
         naming: what joints are called: smpl, mixamo, unreal or vrm.
         stretch: whether bones may change their length: false never, true wherever they do; by default where
             joints would be more than a millimetre off.
-        skin: what the skeleton in a glTF file wears: mannequin, body or none.
+        skin: what the skeleton in a glTF file wears: mannequin (of capsules), body, light (the body with few
+            triangles) or none.
         input_fps: frames per second of the source, if it does not say, or wrongly.
         input_scale: metres per unit of the source, if it is not recognised.
         input_up: axis that points up in the source, if it is not recognised: y or z.

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
+from motiongpt3.body.embedded import BODY_COLOUR, embedded_body
+from motiongpt3.body.fitting import fit_body
 from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.skeleton import JOINT_NAMES, PARENTS
@@ -33,7 +35,6 @@ from motiongpt3.render.shadow_map import ShadowMap
 Style = Literal["skeleton", "cylinders", "mesh"]
 STYLES: tuple[Style, ...] = get_args(Style)
 
-BODY_COLOUR = (150, 178, 216)
 # What poses fade to that are far from the one that matters.
 PALE = np.array([232, 236, 242], dtype=np.float32)
 _STICK, _BALL = 0.014, 0.026
@@ -112,9 +113,6 @@ class MeshFigure:
     """A body with a skin, lit, with a shadow of its own on itself and on the floor."""
 
     def __init__(self, motion: Motion) -> None:
-        from motiongpt3.body.embedded import embedded_body
-        from motiongpt3.body.fitting import fit_body
-
         self.mannequin = build_mannequin(motion.joints.numpy())
         self._surface = _body_surface()
         self._fitted = fit_body(motion, embedded_body())
@@ -186,8 +184,6 @@ def _side_colour(joint: str) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=1)
 def _body_surface() -> Surface:
-    from motiongpt3.body.embedded import embedded_body
-
     body = embedded_body()
     # In its own pose, arms away from the trunk: what is open there stays open in most poses.
     return Surface.of(body.template.numpy(), body.faces.numpy(), np.array(BODY_COLOUR))

@@ -12,7 +12,6 @@ import trimesh
 from pygltflib import GLTF2
 from scipy.spatial.transform import Rotation, Slerp
 
-from motiongpt3.body.embedded import embedded_body
 from motiongpt3.errors import InputError
 from motiongpt3.motion.formats import WriteOptions, read_glb, read_motion, write_glb, write_motion
 from motiongpt3.motion.formats.joint_names import NAMINGS
@@ -20,7 +19,6 @@ from motiongpt3.motion.formats.skin import mannequin_skin, rest_joints, skin_of_
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import T_POSE_OFFSETS, BodyPose
 from motiongpt3.motion.rig import joint_tracks
-from motiongpt3.motion.rotations import quaternion_to_matrix
 from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 from tests.motion.bodies import standing, wriggling
 from tests.motion.formats.gltf_files import Made, accessor, played, skinned
@@ -115,16 +113,6 @@ def test_trimesh_reads_the_mesh_as_closed_solids(tmp_path: Path) -> None:
     assert 1.3 < high[0] - low[0] < 2.0
 
 
-def test_the_body_is_worn_as_it_poses_itself(tmp_path: Path) -> None:
-    motion = Motion.from_pose(BodyPose(turning(4), T_POSE_OFFSETS), walk(4))
-    write_motion(motion, tmp_path / "clip.glb", options=WriteOptions(skin="body"))
-    tracks = joint_tracks(motion)
-    body = embedded_body().with_proportions(tracks.rest.float())
-    posed = body.vertices(quaternion_to_matrix(tracks.rotations.float()), tracks.places[:, 0].float())
-    np.testing.assert_allclose(skinned(tmp_path / "clip.glb"), posed.numpy(), atol=1e-4)
-    assert largest_error(motion, read_motion(tmp_path / "clip.glb")) < 1e-4
-
-
 def test_nothing_is_worn_if_not_asked(tmp_path: Path) -> None:
     motion = Motion.from_joints(standing(3))
     write_motion(motion, tmp_path / "clip.glb", options=WriteOptions(skin="none"))
@@ -133,7 +121,7 @@ def test_nothing_is_worn_if_not_asked(tmp_path: Path) -> None:
     assert not gltf.skins
     assert len(gltf.nodes) == 22
     assert largest_error(motion, read_motion(tmp_path / "clip.glb")) < 1e-4
-    with pytest.raises(InputError, match="unknown skin 'suit': use mannequin, body, none"):
+    with pytest.raises(InputError, match="unknown skin 'suit': use mannequin, none, body, light"):
         write_motion(motion, tmp_path / "b.glb", options=WriteOptions(skin="suit"))  # type: ignore[arg-type]
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
 from motiongpt3.errors import InputError
 from motiongpt3.motion.formats.amass import read_amass, write_amass
 from motiongpt3.motion.formats.bvh_motion import read_bvh, write_bvh
@@ -20,11 +18,11 @@ from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.npz import NpzArchive
 from motiongpt3.motion.formats.skeleton_maps import JointMap
-from motiongpt3.motion.formats.skin import Skin, SkinMaker, mannequin_skin, skin_of_body
+from motiongpt3.motion.formats.skin import SkinMaker, mannequin_skin
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
 from motiongpt3.motion.motion import Motion
 
-SkinName = Literal["mannequin", "body", "none"]
+SkinName = Literal["mannequin", "body", "light", "none"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,8 @@ class WriteOptions:
         up: axis that points up.
         naming: what joints are called, see `joint_names.NAMINGS`.
         stretch: whether bones may change their length; False keeps lengths, True every change of them.
-        skin: what the skeleton wears: "mannequin" (capsules), "body" (see `motiongpt3.body`) or "none".
+        skin: what the skeleton wears: "mannequin" of capsules, "body", "light" (the body with few triangles)
+            or "none".
     """
 
     unit: Unit | None = None
@@ -95,9 +94,17 @@ class Format:
 
 
 def _write_glb(motion: Motion, path: Path, options: WriteOptions) -> None:
-    if options.skin is not None and options.skin not in _SKINS:
-        raise InputError(f"{path}: unknown skin {options.skin!r}: use {', '.join(_SKINS)}")
-    skin = _SKINS[options.skin or "mannequin"]
+    skin: SkinMaker | None
+    name = options.skin or "mannequin"
+    if name in _DETAILS:
+        # Bodies read and write files themselves.
+        from motiongpt3.body.dress import dressed
+
+        motion, skin = dressed(motion, _DETAILS[name])
+    elif name in _SKINS:
+        skin = _SKINS[name]
+    else:
+        raise InputError(f"{path}: unknown skin {name!r}: use {', '.join((*_SKINS, *_DETAILS))}")
     write_glb(motion, path, options.naming or "smpl", options.stretch, skin)
 
 
@@ -109,14 +116,8 @@ def _read_glb(path: Path, options: ReadOptions) -> Motion:
     return read_glb(path, options.fps, options.joint_map, options.scale, options.up, options.animation)
 
 
-def _body_skin(rest: Tensor) -> Skin:
-    # Bodies are made of motions, which are made of files: here it comes full circle.
-    from motiongpt3.body.embedded import EXTRA_BONES, embedded_body
-
-    return skin_of_body(embedded_body(), EXTRA_BONES)(rest)
-
-
-_SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "body": _body_skin, "none": None}
+_SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "none": None}
+_DETAILS: dict[str, Literal["full", "light"]] = {"body": "full", "light": "light"}
 _GLTF_READ_OPTIONS = frozenset({"fps", "joint_map", "scale", "up", "animation"})
 _GLTF_WRITE_OPTIONS = frozenset({"naming", "stretch", "skin"})
 _GLTF_KEEPS = "joints to a millimetre, rotations; the frame rate in files of our own"

@@ -20,8 +20,27 @@ from motiongpt3.errors import InputError, MissingDependencyError
 from motiongpt3.motion.formats.npz import NpzArchive
 from motiongpt3.motion.skeleton import JOINT_COUNT, PARENTS
 
-# Under these names the authors' archives have them; {0} is the gender.
-_FILES = ("{0}/model.npz", "SMPLH_{1}.npz", "SMPL_{1}.npz", "SMPLX_{1}.npz", "{0}.npz", "model.npz")
+FAMILY: dict[str, int] = {"smplh": 52, "smpl": 24, "smplx": 55}
+"""Models by name, with how many joints they have; the one that most recordings are of comes first."""
+
+# Under these names the authors' archives have them; {0} is the model's name, {1} the gender, {2} and
+# {3} the same in capitals.
+_FILES = (
+    "{1}/model.npz",
+    "{0}/{1}/model.npz",
+    "{2}_{3}.npz",
+    "{0}/{2}_{3}.npz",
+    "{0}_{1}.npz",
+    "{0}/{1}.npz",
+    "{1}.npz",
+    "{0}.npz",
+    "model.npz",
+)
+_SITES = {
+    "smpl": "https://smpl.is.tue.mpg.de",
+    "smplh": "https://mano.is.tue.mpg.de",
+    "smplx": "https://smpl-x.is.tue.mpg.de",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +82,7 @@ def read_smpl_skeleton(path: str | Path, gender: str = "neutral") -> SmplSkeleto
         MissingDependencyError: if there is no such file.
         InputError: if it is not a body model.
     """
-    file = _find(Path(path), gender)
+    file = find_body_model(path, gender=gender)
     return _read(file, file.stat().st_mtime_ns)
 
 
@@ -95,15 +114,33 @@ def _read(file: Path, changed: int) -> SmplSkeleton:
     return SmplSkeleton(template, directions, str(file))
 
 
-def _find(path: Path, gender: str) -> Path:
+def find_body_model(path: str | Path, model: str | None = None, gender: str = "neutral") -> Path:
+    """The file of a body model.
+
+    Args:
+        path: the file itself, or a folder with files named as the authors name them.
+        model: smpl, smplh or smplx; by default any of them.
+        gender: which file of a folder.
+
+    Raises:
+        MissingDependencyError: if there is none, saying where to get it.
+    """
+    path = Path(path)
     if path.is_file():
         return path
-    candidates = [path / pattern.format(gender, gender.upper()) for pattern in _FILES]
+    candidates = [
+        path / pattern.format(name, gender, name.upper(), gender.upper())
+        for name in ([model] if model else FAMILY)
+        for pattern in _FILES
+    ]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = ", ".join(str(candidate) for candidate in candidates[:3])
+    pickles = [file for file in sorted(path.glob("**/*.pkl"))[:20] if file.is_file()] if path.is_dir() else []
+    hint = f"; {pickles[0]} is a pickle: motiongpt3 convert-smpl converts it" if pickles else ""
+    looked = ", ".join(candidate.relative_to(path).as_posix() for candidate in candidates[:3])
+    kind = f"{model} body model" if model else "body model"
     raise MissingDependencyError(
-        f"no {gender} body model in {path} (looked for {looked} and others): download SMPL-H from "
-        "https://mano.is.tue.mpg.de under its own licence and give the folder that has it"
+        f"no {gender} {kind} in {path} (looked for {looked} and others){hint}; "
+        f"get yours, under its own licence, from {_SITES[model or 'smplh']}"
     )
