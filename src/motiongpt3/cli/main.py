@@ -26,7 +26,13 @@ from motiongpt3.errors import InputError, MissingDependencyError, MotionGPT3Erro
 SUCCESS, BUG, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 # Packages that come with an extra, by the name they are imported under.
-EXTRAS = {"lightning": "train", "tensorboard": "train", "peft": "train", "gdown": "drive"}
+EXTRAS = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "peft": "train",
+    "torchmetrics": "evaluation",
+    "gdown": "drive",
+}
 
 _LONGEST_MESSAGE = 400
 
@@ -61,6 +67,7 @@ VERBS: dict[str, Verb] = {
     "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
+    "evaluate": Verb("motiongpt3.cli.evaluate", "measure a model on a split, with intervals and a report"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
     "motion-codes": Verb(
