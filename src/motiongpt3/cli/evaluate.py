@@ -70,7 +70,7 @@ def evaluate(
     from motiongpt3.cli.generate import choose_device
     from motiongpt3.data.humanml3d import HumanML3DDataset
     from motiongpt3.evaluation.evaluators.loading import load_evaluator
-    from motiongpt3.evaluation.protocol.answers import Decoding, FileAnswers, ModelAnswers, load_answers
+    from motiongpt3.evaluation.protocol.answers import Decoding, ModelAnswers, load_answers
     from motiongpt3.evaluation.protocol.choices import protocol_named
     from motiongpt3.evaluation.protocol.clips import evaluated_split
     from motiongpt3.evaluation.protocol.evaluation import TASKS, evaluate_clips, evaluate_text
@@ -101,8 +101,7 @@ def evaluate(
                 raise InputError("t2t is measured on a model, not on files")
             evaluate_text(answers, data, out)
         else:
-            names = answers.names if isinstance(answers, FileAnswers) and limit is not None else None
-            clips = evaluated_split(HumanML3DDataset(data), split, choices, limit, names)
+            clips = evaluated_split(HumanML3DDataset(data), split, choices, limit)
             judge = load_evaluator(evaluator, choices.packed, where)
             setting = Setting(
                 clips,

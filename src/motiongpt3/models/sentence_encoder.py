@@ -73,10 +73,19 @@ class SentenceEncoder:
         rows = {sentence: row for row, sentence in enumerate(distinct)}
         return vectors[[rows[sentence] for sentence in sentences]]
 
-    def _encode(self, sentences: Sequence[str]) -> Tensor:
-        tokens: Any = self.tokenizer(
+    @torch.no_grad()
+    def word_vectors(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Last hidden states (B, S, hidden) of sentences, and how many of each are real, (B,)."""
+        tokens = self._tokens(sentences)
+        return self.model(**tokens).last_hidden_state.float(), tokens["attention_mask"].sum(1)
+
+    def _tokens(self, sentences: Sequence[str]) -> Any:
+        return self.tokenizer(
             list(sentences), padding=True, truncation=True, max_length=LONGEST_SENTENCE, return_tensors="pt"
         ).to(self.model.device)
+
+    def _encode(self, sentences: Sequence[str]) -> Tensor:
+        tokens = self._tokens(sentences)
         hidden_BSD = self.model(**tokens).last_hidden_state
         words_BSD = self.model.get_input_embeddings()(tokens["input_ids"])
         visible_BS1 = tokens["attention_mask"][..., None].to(hidden_BSD.dtype)

@@ -15,6 +15,7 @@ from motiongpt3.evaluation.embedding_metrics.retrieval import (
     RetrievalMetric,
     pairwise_distances,
     ranks_in_pools,
+    whole_split_recall,
 )
 from motiongpt3.evaluation.embedding_metrics.variety import Diversity, Multimodality
 
@@ -41,9 +42,8 @@ def test_distances_retrieval_and_matching_are_the_official_ones(golden: Golden) 
 
 def test_fid_is_the_official_one(golden: Golden) -> None:
     first, second, arrays = embeddings(golden)
-    assert frechet_distance(gaussian_of(first), gaussian_of(second)) == pytest.approx(
-        float(arrays["fid"]), rel=1e-6
-    )
+    expected = pytest.approx(float(arrays["fid"]), rel=1e-6)
+    assert frechet_distance(gaussian_of(first), gaussian_of(second)) == expected
     metric = FrechetDistance(first.shape[1])
     for part in first.split(100):
         metric.update(part, real=False)
@@ -70,6 +70,19 @@ def test_a_motion_is_ranked_by_those_that_are_closer() -> None:
     assert ranks_in_pools(texts, motions, 4).tolist() == [0, 1, 1, 0]
     assert ranks_in_pools(texts, torch.zeros(4, 1), 4).tolist() == [1, 1, 1, 1]
     assert len(ranks_in_pools(texts.repeat(3, 1)[:11], motions.repeat(3, 1)[:11], 4)) == 8
+
+
+def test_whole_split_counts_what_says_the_same() -> None:
+    texts = torch.tensor([[0.0], [0.0], [2.0], [9.0]])
+    motions = torch.tensor([[1.0], [0.1], [2.1], [3.0]])
+    alone = whole_split_recall(texts, motions)
+    assert alone["t2m recall 1"] == 0.75
+    assert alone["t2m median rank"] == 1.0
+    alike = pairwise_distances(texts, texts) < 1e-3
+    together = whole_split_recall(texts, motions, alike)
+    assert together["t2m recall 1"] == 1.0
+    assert together["m2t recall 1"] == 0.75
+    assert together["m2t median rank"] == 1.0
 
 
 def test_result_does_not_depend_on_order() -> None:

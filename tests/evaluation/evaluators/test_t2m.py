@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.conftest import golden_weight
 
 from motiongpt3.data.captions import Caption
 from motiongpt3.errors import CheckpointError, InputError, MotionGPT3Error
@@ -17,6 +16,7 @@ from motiongpt3.evaluation.evaluators.glove import CLASSES, GloveVocabulary, rea
 from motiongpt3.evaluation.evaluators.loading import load_evaluator
 from motiongpt3.evaluation.evaluators.t2m import STATISTICS, WEIGHTS, T2MEvaluator
 from motiongpt3.models.t2m_evaluator import PARTS, T2MEvaluatorNetworks
+from tests.conftest import golden_weight
 
 WORDS = ["unk", "sos", "eos", "walk", "person", "left", "a"]
 

@@ -20,6 +20,8 @@ from motiongpt3.errors import InputError
 
 POOL_SIZE = 32
 TOP = (1, 2, 3)
+SAME_TEXT = 1e-5
+"""Distance of the points of two equal texts that were read in different batches, at most."""
 
 
 def pairwise_distances(first: Tensor, second: Tensor) -> Tensor:
@@ -64,6 +66,28 @@ def _pools(texts: Tensor, motions: Tensor, pool_size: int) -> Tensor:
     return pairwise_distances(texts[:kept].reshape(shape), motions[:kept].reshape(shape))
 
 
+def whole_split_recall(texts: Tensor, motions: Tensor, alike: Tensor | None = None) -> dict[str, float]:
+    """TMR's retrieval among all motions of a split, both ways (arXiv:2305.00976, section 4.1).
+
+    Args:
+        texts: (N, E).
+        motions: (N, E), row i belonging to text i.
+        alike: (N, N) true where texts i and j say the same, so that motion j is as right as motion i.
+
+    Returns:
+        Recall at 1, 2, 3, 5, 10 in 0 … 1, and the median rank, which begins with 1.
+    """
+    distances = pairwise_distances(texts, motions)
+    right = torch.eye(len(texts), dtype=torch.bool) if alike is None else alike
+    found = {}
+    for name, table, good in (("t2m", distances, right), ("m2t", distances.T, right.T)):
+        best = table.masked_fill(~good, torch.inf).amin(1, keepdim=True)
+        ranks = (table < best).sum(1)
+        found |= {f"{name} recall {k}": float((ranks < k).double().mean()) for k in (1, 2, 3, 5, 10)}
+        found[f"{name} median rank"] = float(ranks.double().quantile(0.5)) + 1
+    return found
+
+
 class RetrievalMetric(Metric):
     """R-precision at 1, 2, 3 and the matching score (MM-Dist: mean distance of a pair, over whole pools).
 
@@ -73,6 +97,7 @@ class RetrievalMetric(Metric):
     Args:
         seed: of the pools.
         pool_size: pairs in a pool.
+        whole_split: also find each among all; see `whole_split_recall`. Equal texts are alike.
     """
 
     full_state_update = False
@@ -81,8 +106,11 @@ class RetrievalMetric(Metric):
     texts: list[Tensor]
     motions: list[Tensor]
 
-    def __init__(self, seed: int = 0, pool_size: int = POOL_SIZE, **options: Any) -> None:
+    def __init__(
+        self, seed: int = 0, pool_size: int = POOL_SIZE, whole_split: bool = False, **options: Any
+    ) -> None:
         super().__init__(**options)
+        self.whole_split = whole_split
         self.seed = seed
         self.pool_size = pool_size
         for name in ("numbers", "texts", "motions"):
@@ -103,11 +131,16 @@ class RetrievalMetric(Metric):
         texts, motions = in_order(self.numbers, self.texts, self.motions)
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(self.seed))
         texts, motions = texts[order], motions[order]
+        among_all = {}
+        if self.whole_split:
+            alike = pairwise_distances(texts, texts) < SAME_TEXT
+            recalls = whole_split_recall(texts, motions, alike)
+            among_all = {name: torch.tensor(value) for name, value in recalls.items()}
         ranks = ranks_in_pools(texts, motions, self.pool_size)
         found = {f"R-precision {k}": (ranks < k).double().mean() for k in TOP}
         kept = len(ranks)
         distances = torch.linalg.vector_norm((texts[:kept] - motions[:kept]).double(), dim=-1)
-        return {**found, "matching score": distances.mean()}
+        return {**found, "matching score": distances.mean(), **among_all}
 
 
 def in_order(numbers: list[Tensor] | Tensor, *states: list[Tensor] | Tensor) -> list[Tensor]:

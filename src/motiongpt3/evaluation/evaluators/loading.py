@@ -7,6 +7,7 @@ from pathlib import Path
 from motiongpt3.errors import InputError
 from motiongpt3.evaluation.evaluators.interface import Evaluator
 from motiongpt3.evaluation.evaluators.t2m import is_t2m_folder, load_t2m_evaluator
+from motiongpt3.evaluation.evaluators.tmr import is_tmr_folder, load_tmr_evaluator
 from motiongpt3.evaluation.evaluators.trained import load_trained_evaluator
 from motiongpt3.models.locate import find_model
 
@@ -16,10 +17,11 @@ DEFAULT_EVALUATOR = "models/mini-evaluator"
 def load_evaluator(
     where: str | Path = DEFAULT_EVALUATOR, packed: bool = True, device: str = "cpu"
 ) -> Evaluator:
-    """The evaluator in a folder: Guo et al.'s published files, or one that this project trained.
+    """The evaluator in a folder: Guo et al.'s or TMR's published files, or one that this project trained.
 
     Args:
-        where: folder; a name in ``models/``; for Guo et al.'s the folder with ``text_mot_match`` in it.
+        where: folder; a name in ``models/``; for Guo et al.'s the folder with ``text_mot_match`` in it,
+            for TMR's that with ``last_weights``.
         packed: read clips to their own ends; False only where Guo et al.'s networks should read padding.
         device: where to compute.
 
@@ -31,6 +33,8 @@ def load_evaluator(
     for place in (folder, folder / "t2m", folder / "t2m" / "t2m"):
         if is_t2m_folder(place):
             return load_t2m_evaluator(place, packed=packed, device=device)
+    if is_tmr_folder(folder):
+        return load_tmr_evaluator(folder, device)
     try:
         found = find_model(str(where))
     except InputError as error:

@@ -68,7 +68,6 @@ def evaluated_split(
     split: str,
     protocol: Protocol,
     limit: int | None = None,
-    names: frozenset[str] | None = None,
 ) -> EvaluatedSplit:
     """The clips of a split that the protocol counts.
 
@@ -77,7 +76,6 @@ def evaluated_split(
         split: name of the list.
         protocol: says which lengths count.
         limit: take so many, evenly from the whole list; for a quick look.
-        names: take only these.
 
     Raises:
         InputError: if nothing is left, or the split does not exist.
@@ -92,9 +90,7 @@ def evaluated_split(
     digest = hashlib.sha256()
     clips: list[EvaluatedClip] = []
     for segment in segments:
-        if names is not None and segment.name not in names:
-            excluded["not asked for"] += 1
-        elif len(segment) < protocol.min_frames:
+        if len(segment) < protocol.min_frames:
             excluded[f"shorter than {protocol.min_frames} frames"] += 1
         elif len(segment) >= protocol.max_frames:
             excluded[f"{protocol.max_frames} frames or longer"] += 1

@@ -21,6 +21,7 @@ from motiongpt3.evaluation.embedding_metrics.frechet import FrechetDistance
 from motiongpt3.evaluation.embedding_metrics.retrieval import RetrievalMetric
 from motiongpt3.evaluation.embedding_metrics.variety import Diversity
 from motiongpt3.evaluation.evaluators.interface import Evaluator
+from motiongpt3.evaluation.evaluators.tmr import TMREvaluator
 from motiongpt3.evaluation.physical import measure_physics
 from motiongpt3.evaluation.protocol.answers import Answers
 from motiongpt3.evaluation.protocol.choices import Protocol
@@ -186,7 +187,8 @@ class Setting:
         self, clips: Sequence[EvaluatedClip], texts: Tensor, motions: Tensor, replication: int
     ) -> Scores:
         """R-precision and matching score of embeddings (N, E)."""
-        metric = RetrievalMetric(seed_of(4, replication), self.protocol.pool_size)
+        seed, among_all = seed_of(4, replication), isinstance(self.evaluator, TMREvaluator)
+        metric = RetrievalMetric(seed, self.protocol.pool_size, among_all)
         metric.update(torch.tensor([clip.number for clip in clips]), texts, motions)
         return {name: float(value) for name, value in metric.compute().items()}
 
