@@ -5,9 +5,9 @@
 
 A dataset as large as HumanML3D's test split (4,400 clips of 40 to 196 frames, three captions each) and an
 answer to each are written to a temporary folder: smooth random motion. Then t2m is evaluated from these
-files, 20 times: embeddings, FID, R-precision, matching, diversity, physical measures, report. What is the same
-in all replications is computed once; what is left is pools and captions. ``t2m`` stands for the networks of
-Guo et al. with random weights and random word vectors: they take the same time with any weights.
+files, 20 times: embeddings, FID, R-precision, matching, diversity, physical measures, report. What is the
+same in all replications is computed once; what is left is pools and captions. ``t2m`` stands for the networks
+of Guo et al. with random weights and random word vectors: they take the same time with any weights.
 
 The last line printed is one JSON object; peak memory is that of the whole process.
 """

@@ -15,8 +15,8 @@ EVALUATOR = "models/mini-evaluator"
 
 def evaluate(
     model: str,
-    data: Path,
-    out: Path,
+    data: Path | None = None,
+    out: Path | None = None,
     task: str = "t2m",
     split: str = "test",
     replications: int = 20,
@@ -65,6 +65,8 @@ def evaluate(
     Raises:
         InputError: anything in the request that cannot be done.
     """
+    if data is None or out is None:
+        raise InputError("say which dataset (--data) and where to write (--out)")
     if replications < 1 or seed < 0 or batch_size < 1 or (limit is not None and limit < 1):
         raise InputError("--replications, --batch_size and --limit must be at least 1, --seed at least 0")
     from motiongpt3.cli.generate import choose_device

@@ -2,8 +2,8 @@
 
 Guo et al. (2022, "Generating Diverse and Natural 3D Human Motions from Text", section 6) measure generated
 motion in the space of such a pair of encoders; Petrovich et al. (2023, "TMR", arXiv:2305.00976) train theirs
-by contrast, as it is done here. Motions: convolutions over stretches of four frames, a small transformer, a
-mean. Sentences: vectors of a frozen `SentenceEncoder` and two layers. Both end on the unit sphere.
+by contrast, as it is done here. Motions: stretches of four frames, a small transformer over them, a mean.
+Sentences: vectors of a frozen `SentenceEncoder` and two layers. Both end on the unit sphere.
 
 Shapes: B items, T frames, F features, N = T // 4 stretches, W width, E embedding.
 """
@@ -99,11 +99,8 @@ class MatchingEvaluator(nn.Module):
         self.register_buffer("feature_std", std.float().clone())
         stretches = config.longest_frames // FRAMES_PER_STRETCH
         self.register_buffer("places", _sinusoids(stretches, width), persistent=False)
-        self.movement = nn.Sequential(
-            nn.Conv1d(config.feature_width, width, 4, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv1d(width, width, 4, stride=2, padding=1),
-        )
+        # Stretches do not overlap, so that what lies past a clip's end never reaches it.
+        self.movement = nn.Conv1d(config.feature_width, width, FRAMES_PER_STRETCH, FRAMES_PER_STRETCH)
         layer = nn.TransformerEncoderLayer(
             width, config.heads, 2 * width, config.dropout, F.gelu, batch_first=True, norm_first=True
         )

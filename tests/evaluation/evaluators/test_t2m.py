@@ -83,7 +83,9 @@ def test_published_files_are_read(published: Path) -> None:
     assert described["packed lengths"] is True
     motion = torch.randn(24, 263)
     normal = (motion - torch.linspace(-1, 1, 263)) / torch.linspace(0.5, 2, 263)
-    expected = evaluator.networks.embed_motions(normal[None], torch.tensor([24]))
+    # The field pads with zeros up to 196 frames, and the last movement looks past the clip's end.
+    padded = torch.cat([normal, torch.zeros(196 - 24, 263)])[None]
+    expected = evaluator.networks.embed_motions(padded, torch.tensor([24]))
     torch.testing.assert_close(evaluator.embed_motions([motion]), expected, atol=1e-5, rtol=1e-4)
     captions = [Caption("a person walks left", ("a/DET", "person/NOUN", "walk/VERB", "left/ADV"))]
     assert evaluator.embed_captions(captions * 2).shape == (2, 512)

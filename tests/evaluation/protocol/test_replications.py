@@ -31,7 +31,6 @@ def test_nan_of_a_replication_is_left_out_and_counted() -> None:
 
 def test_replications_come_back_as_they_were(tmp_path: Path) -> None:
     folder = ReplicationFolder(tmp_path, {"seed": 0})
-    folder.start()
     assert folder.finished(3) is None
     kept = Replication(
         {"real": {"FID": 0.25, "skate": math.nan}}, {"generated": [1.0, 2.5]}, texts={"a": "b"}

@@ -44,6 +44,7 @@ class EvaluatedSplit:
     """All clips of a split that count, and how many others do not, by reason."""
 
     dataset: HumanML3DDataset
+    name: str
     clips: tuple[EvaluatedClip, ...]
     excluded: dict[str, int]
     fingerprint: str
@@ -114,7 +115,7 @@ def evaluated_split(
         reasons = ", ".join(f"{count} {reason}" for reason, count in excluded.items() if count)
         raise InputError(f"no clip of split {split!r} of {dataset.root} counts ({reasons})")
     counted = {reason: count for reason, count in excluded.items() if count}
-    return EvaluatedSplit(dataset, tuple(clips), counted, digest.hexdigest()[:16])
+    return EvaluatedSplit(dataset, split, tuple(clips), counted, digest.hexdigest()[:16])
 
 
 def chosen_captions(clips: Sequence[EvaluatedClip], replication: int) -> list[Caption]:

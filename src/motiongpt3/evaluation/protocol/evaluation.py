@@ -69,13 +69,12 @@ def evaluate_clips(
     results = _settings(task, setting, first_seed)
     folder = ReplicationFolder(out, results)
     rank, _ = process()
-    if rank == 0:
-        folder.start()
-    wait()
     found: list[Replication] = []
     count = 1 if task in DETERMINISTIC else replications
     for number in range(first_seed, first_seed + count):
         done = folder.finished(number)
+        # All must have looked before the first writes.
+        wait()
         if done is None:
             done = MEASURES[task](setting, number)
             if rank == 0:
@@ -164,6 +163,7 @@ def _settings(task: str, setting: Setting, first_seed: int) -> dict[str, Any]:
         "answers": setting.answers.describe(),
         "data": {
             "root": str(split.dataset.root),
+            "split": split.name,
             "sha256 of clips and captions": split.fingerprint,
             "clips": len(split.clips),
             "excluded": split.excluded,

@@ -74,10 +74,6 @@ class ReplicationFolder:
                 f"delete {self._folder}"
             )
 
-    def start(self) -> None:
-        """Note the settings."""
-        self._write(self._folder / SETTINGS, {"settings": self._mark})
-
     def finished(self, number: int) -> Replication | None:
         """A replication, if it is finished; without its samples."""
         path = self._folder / f"{number:03d}.json"
@@ -91,7 +87,8 @@ class ReplicationFolder:
         return Replication(scores, read["curves"], texts=read["texts"])
 
     def write(self, number: int, replication: Replication) -> None:
-        """Keep a finished replication."""
+        """Keep a finished replication, and note the settings."""
+        self._write(self._folder / SETTINGS, {"settings": self._mark})
         scores = {
             row: {name: None if math.isnan(value) else value for name, value in metrics.items()}
             for row, metrics in replication.scores.items()

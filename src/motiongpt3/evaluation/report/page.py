@@ -118,9 +118,7 @@ def _introduction(results: Mapping[str, Any]) -> str:
     )
     clips = f"{what['clips']} clips of split {what['split']}; excluded: {excluded}" if "clips" in what else ""
     times = f"{count} replications, mean ± 95 % interval of the mean" if count > 1 else "one replication"
-    return (
-        f"{clips or what['root']}. {times[0].upper()}{times[1:]}. ↑ more is better, ↓ less, → closer to real."
-    )
+    return f"{clips or what['root']}. {times.capitalize()}. ↑ more is better, ↓ less, → closer to real."
 
 
 def _add_pictures(

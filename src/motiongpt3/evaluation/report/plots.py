@@ -18,7 +18,9 @@ REAL_COLOUR, MADE_COLOUR = "#888888", "#d9622b"
 def plot_bars(summary: Mapping[str, Mapping[str, Any]], names: Sequence[str], path: Path) -> None:
     """Each metric of generated motion as a multiple of the real value; one is right."""
     made, real = summary["generated"], summary["real"]
-    shown = [name for name in names if name in made and real.get(name, {}).get("mean")]
+    both = (made, real)
+    shown = [name for name in names if all(side.get(name, {}).get("mean") is not None for side in both)]
+    shown = [name for name in shown if real[name]["mean"]]
     ratios = [made[name]["mean"] / real[name]["mean"] for name in shown]
     halves = [(made[name]["interval"] or 0) / real[name]["mean"] for name in shown]
     figure, axes = _figure(0.5 + 0.42 * len(shown))
