@@ -12,6 +12,7 @@ import pytest
 
 from motiongpt3.cli.main import main
 from motiongpt3.evaluation.protocol import measurement
+from motiongpt3.models.matching_evaluator import MatchingEvaluator, MatchingEvaluatorConfig
 from tests.evaluation.protocol.worlds import World, make_world
 
 SMALL = ["--replications", "2", "--pool_size", "4", "--multimodality", "0", "--device", "cpu"]
@@ -182,6 +183,14 @@ def test_what_cannot_be_evaluated_is_refused(
     assert "at least 1" in refused(capsys, model, *common, *out, "--replications", "0")
     elsewhere = ["--data", str(world.data), "--evaluator", str(tmp_path)]
     assert "no evaluator" in refused(capsys, model, *elsewhere, *out)
+    without = ["--data", str(world.data), "--evaluator", "none"]
+    assert "needs an evaluator" in refused(capsys, model, *without, *out)
+    settings = json.loads((world.evaluator / "config.json").read_text())
+    settings["evaluator"]["feature_width"] = 251
+    other = MatchingEvaluator(MatchingEvaluatorConfig(**settings["evaluator"]))
+    other.save_pretrained(tmp_path / "kit")
+    kit = ["--data", str(world.data), "--evaluator", str(tmp_path / "kit")]
+    assert "reads 251 features" in refused(capsys, model, *kit, *out)
     answers = tmp_path / "few"
     answers.mkdir()
     np.save(answers / "walk.npy", np.zeros((44, 263), np.float32))
@@ -204,6 +213,8 @@ def test_broken_clips_are_counted(world: World, tmp_path: Path) -> None:
     np.save(broken, features)
     (world.data / "texts" / "broken.txt").write_text("a person##0.0#0.0\n")
     (world.data / "some.txt").write_text("walk\njump\nwave\nturn\nbroken\nlost\n")
-    found = run(world, "reconstruction", tmp_path, "--split", "some")
+    found = run(world, "reconstruction", tmp_path, "--split", "some", "--evaluator", "none")
+    assert found["evaluator"] is None
+    assert "FID" not in found["summary"]["generated"]
     assert found["data"]["excluded"] == {"NaN or unreadable": 1, "without motion or caption": 1}
     assert found["data"]["clips"] == 4

@@ -46,7 +46,7 @@ def evaluate(
         split: which clips.
         replications: how often, with other captions, noise and pools.
         protocol: standard or official-release; see docs/evaluation.md.
-        evaluator: folder of an evaluator, one trained here or Guo et al.'s.
+        evaluator: folder of an evaluator, one trained here, Guo et al.'s or TMR's; none leaves out what needs one.
         guidance: scale of classifier-free guidance (default: the model's).
         steps: of the sampler (default: the model's).
         scheduler: the sampler (default: the model's).
@@ -104,7 +104,7 @@ def evaluate(
             evaluate_text(answers, data, out)
         else:
             clips = evaluated_split(HumanML3DDataset(data), split, choices, limit)
-            judge = load_evaluator(evaluator, choices.packed, where)
+            judge = None if evaluator == "none" else load_evaluator(evaluator, choices.packed, where)
             setting = Setting(
                 clips,
                 choices,

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from motiongpt3.data.captions import Caption
+from motiongpt3.errors import CheckpointError
 from motiongpt3.evaluation.evaluators.interface import in_batches
 from motiongpt3.models.matching_evaluator import FRAMES_PER_STRETCH, MatchingEvaluator
 from motiongpt3.models.sentence_encoder import SentenceEncoder, load_sentence_encoder
 from motiongpt3.models.text_backbone import fingerprint
+from motiongpt3.motion.features import FEATURE_WIDTH
 
 
 class TrainedEvaluator:
@@ -77,10 +79,13 @@ def load_trained_evaluator(folder: str | Path, device: str = "cpu") -> TrainedEv
     """Read the evaluator in a folder, and find its sentence encoder.
 
     Raises:
-        CheckpointError: if the folder is no evaluator.
+        CheckpointError: if the folder is no evaluator, or one of other features.
         MissingDependencyError: if the sentence encoder is not installed.
     """
     networks = MatchingEvaluator.from_pretrained(folder)
+    if networks.config.feature_width != FEATURE_WIDTH:
+        found = networks.config.feature_width
+        raise CheckpointError(f"{folder}: reads {found} features a frame, HumanML3D's are {FEATURE_WIDTH}")
     sentences = load_sentence_encoder(networks.config.sentence_encoder, device)
     wanted = networks.config.sentence_fingerprint
     if wanted and wanted != sentences.fingerprint:

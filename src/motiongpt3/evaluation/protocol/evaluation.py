@@ -142,6 +142,8 @@ def _check(task: str, setting: Setting) -> None:
     clips = setting.split.clips
     if isinstance(setting.answers, FileAnswers):
         setting.answers.check(clips)
+    if task in NEEDS_EVALUATOR:
+        setting.the_evaluator()
     if task in NEEDS_EVALUATOR and len(clips) < setting.protocol.pool_size:
         raise InputError(
             f"{len(clips)} clips do not fill one pool of {setting.protocol.pool_size} for R-precision: "
