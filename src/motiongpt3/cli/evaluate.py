@@ -46,7 +46,7 @@ def evaluate(
         split: which clips.
         replications: how often, with other captions, noise and pools.
         protocol: standard or official-release; see docs/evaluation.md.
-        evaluator: folder of an evaluator, one trained here, Guo et al.'s or TMR's; none leaves out what needs one.
+        evaluator: folder of one, trained here or by Guo et al. or TMR; none leaves out what needs one.
         guidance: scale of classifier-free guidance (default: the model's).
         steps: of the sampler (default: the model's).
         scheduler: the sampler (default: the model's).
