@@ -32,6 +32,7 @@ EXTRAS = {
     "peft": "train",
     "gdown": "drive",
     "bpy": "blender",
+    "torchmetrics": "evaluation",
 }
 
 _LONGEST_MESSAGE = 400
@@ -68,6 +69,7 @@ VERBS: dict[str, Verb] = {
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "demo": Verb("motiongpt3.cli.demo", "answer a file of requests, for any task"),
+    "evaluate": Verb("motiongpt3.cli.evaluate", "measure a model on a split, with intervals and a report"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
     "download": Verb("motiongpt3.cli.download", "fetch what others publish", {"what": "?"}),
     "render": Verb("motiongpt3.cli.render", "draw motions: films and pictures of bodies or skeletons"),

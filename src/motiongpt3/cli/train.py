@@ -19,6 +19,7 @@ RECIPES = {
     "language": ("motiongpt3.training.stages", "train_language"),
     "vq": ("motiongpt3.training.vq", "train_vq"),
     "motion-tokens": ("motiongpt3.training.motion_tokens", "train_motion_tokens"),
+    "evaluator": ("motiongpt3.training.evaluator", "train_evaluator"),
 }
 
 

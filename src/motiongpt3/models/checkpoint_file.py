@@ -106,8 +106,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         return read_tensors(path)
     if tarfile.is_tarfile(path):
         raise CheckpointError(f"{path}: an archive of files; unpack it and give the checkpoint in it")
+    return _tensors_by_name(read_content(path), path)
+
+
+def read_content(path: Path) -> Any:
+    """What ``torch.save`` wrote, on the CPU; whatever is neither tensor, number, text nor container is inert.
+
+    Raises:
+        CheckpointError: it is damaged or hostile.
+    """
     try:
-        content = _load(path)
+        return _load(path)
     except CheckpointError:
         raise
     # A damaged pickle can end in any kind of error.
@@ -115,7 +124,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({_reason(error)}); fetch it again"
         ) from None
-    return _tensors_by_name(content, path)
 
 
 def _load(path: Path) -> Any:

@@ -1,0 +1,1 @@
+"""Distances in the space of an evaluator: FID, R-precision, matching score, diversity, multimodality."""

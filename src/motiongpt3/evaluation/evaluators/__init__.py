@@ -1,0 +1,1 @@
+"""Encoders of motions and texts that metrics are measured with."""

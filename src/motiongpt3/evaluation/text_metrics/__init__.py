@@ -1,0 +1,1 @@
+"""Captions against references: words in common, and likeness of meaning."""
