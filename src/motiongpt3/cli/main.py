@@ -26,7 +26,11 @@ from motiongpt3.errors import InputError, MissingDependencyError, MotionGPT3Erro
 SUCCESS, BUG, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 # Packages that come with an extra, by the name they are imported under.
-EXTRAS = {"lightning": "train", "tensorboard": "train", "peft": "train", "gdown": "drive"}
+EXTRAS = {
+    **dict.fromkeys(("lightning", "tensorboard", "peft"), "train"),
+    "gdown": "drive",
+    **dict.fromkeys(("fastapi", "uvicorn", "gradio", "prometheus_client"), "web"),
+}
 
 _LONGEST_MESSAGE = 400
 
@@ -59,6 +63,7 @@ VERBS: dict[str, Verb] = {
     "predict": Verb("motiongpt3.cli.complete", "continue a motion; its own frames stay as they are"),
     "inbetween": Verb("motiongpt3.cli.complete", "fill the middle of a motion"),
     "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
+    "serve": Verb("motiongpt3.cli.serve", "the web app: talk, and see it move"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "train": Verb("motiongpt3.cli.train", "train from a YAML file in configs/", rest="overrides"),
