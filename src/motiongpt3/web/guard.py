@@ -122,7 +122,7 @@ class Guard:
         if not any(_equal(held, rules.token) for held in (bearer, _cookie(headers.get("cookie", "")))):
             raise _Refused(
                 401,
-                "a token is needed: open the address that the server printed, or send it as Authorization: Bearer",
+                "a token is needed: open the address the server printed, or send Authorization: Bearer",
                 {"www-authenticate": "Bearer"},
             )
 
