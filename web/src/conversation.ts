@@ -4,7 +4,7 @@ import { ask, clip, fileAddress, Problem, type Reply, type State } from "./api";
 import type { MotionInfo } from "./clip";
 import { h, icon } from "./dom";
 import type { Sampling } from "./settings";
-import { type Take, Viewer } from "./viewer";
+import { pauseViewers, type Take, Viewer } from "./viewer";
 
 /** Kinds of files that have a button, in order; the server says which of them it has. */
 const DOWNLOADS: [string, string][] = [
@@ -46,6 +46,8 @@ export class Conversation {
   /** Asks for something and shows what comes. */
   async ask(wish: Wish): Promise<void> {
     if (this.running) return;
+    // So that the space bar plays what comes, and does not press the button again.
+    if (document.activeElement instanceof HTMLButtonElement) document.activeElement.blur();
     const aborter = new AbortController();
     this.running = aborter;
     const answer = h("div", { class: "answer" });
@@ -177,6 +179,7 @@ export class Conversation {
 /** A viewer, or a sentence where nothing can be drawn. */
 function viewerOf(takes: Take[], source: Take | null): HTMLElement {
   try {
+    pauseViewers();
     const viewer = new Viewer(takes, source);
     Object.assign(viewer.element, { viewer });
     return viewer.element;

@@ -19,6 +19,11 @@ const viewers: Viewer[] = [];
 /** The viewer that keys are for. */
 export const activeViewer = (): Viewer | undefined => viewers[viewers.length - 1];
 
+/** Lets everything stand still that is on the page. */
+export function pauseViewers(): void {
+  for (const viewer of viewers) viewer.pause();
+}
+
 export function redressViewers(): void {
   for (const viewer of viewers) viewer.redress();
 }

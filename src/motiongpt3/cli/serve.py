@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from pathlib import Path
 
@@ -65,10 +66,8 @@ def serve(
         token = secrets.token_urlsafe(16)
     elif token == NO_TOKEN:
         token = None
-    elif token is not None and (
-        len(token) < 8 or not token.isascii() or not token.isprintable() or ";" in token
-    ):
-        raise InputError("token must have at least 8 plain letters, digits or signs, and no semicolon")
+    elif token is not None and not re.fullmatch(r"[\w.~-]{8,200}", token, re.ASCII):
+        raise InputError("token must have at least 8 letters and digits, or signs of - _ . ~")
     rules = Rules(hosts=LOOPBACK if local else frozenset(), token=token)
     where = find_model(model)
     chosen = choose_device(device)

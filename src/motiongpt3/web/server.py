@@ -24,6 +24,7 @@ from motiongpt3.web.engine import Engine, Loader
 from motiongpt3.web.guard import GRADIO, Guard, Rules
 from motiongpt3.web.metrics import Metrics
 from motiongpt3.web.store import Store
+from motiongpt3.web.uploads import MAX_BYTES
 from motiongpt3.web.waiting import problem
 
 log = logging.getLogger(__name__)
@@ -118,19 +119,12 @@ def _mount_gradio(app: FastAPI, service: Service) -> None:
         make_blocks(service),
         GRADIO,
         footer_links=["api"],
-        blocked_paths=[str(Path.cwd())],
-        max_file_size=service_upload_limit(),
+        allowed_paths=[str(service.store.folder)],
+        max_file_size=MAX_BYTES,
         ssr_mode=False,
         enable_monitoring=False,
         show_error=True,
     )
-
-
-def service_upload_limit() -> int:
-    """Bytes of a file that is taken."""
-    from motiongpt3.web.uploads import MAX_BYTES
-
-    return MAX_BYTES
 
 
 async def _sweep(service: Service) -> None:
