@@ -20,6 +20,22 @@ function sources() {
   return found;
 }
 
+/** Says in the bundle, and at length beside it, whose code is in it. */
+function notices() {
+  return {
+    name: "notices",
+    generateBundle(_, bundle) {
+      const text = readFileSync(join(here, "node_modules/three/LICENSE"), "utf8");
+      for (const file of Object.values(bundle)) {
+        if (file.type === "chunk") {
+          file.code = `/* Contains three.js (SPDX-License-Identifier: MIT): see licenses.txt. */\n${file.code}`;
+        }
+      }
+      this.emitFile({ type: "asset", fileName: "licenses.txt", source: `three.js\n\n${text}` });
+    },
+  };
+}
+
 /** Writes what the bundle was made of beside it, so that a test can tell a stale one. */
 function fingerprint() {
   return {
@@ -47,6 +63,6 @@ export default defineConfig({
       },
     },
   },
-  plugins: [fingerprint()],
+  plugins: [notices(), fingerprint()],
   server: { proxy: { "/api": "http://127.0.0.1:8888", "/ready": "http://127.0.0.1:8888" } },
 });

@@ -67,12 +67,13 @@ def test_clients_take_turns(lane: Lane, work: Work) -> None:
 
 
 def test_the_place_in_the_queue_is_told(lane: Lane, work: Work) -> None:
-    first, second = (lane.submit(Job("a", n)) for n in range(2))
-    (ahead, soon), (behind, later) = lane.ahead(first), lane.ahead(second)
-    assert (ahead, behind) == (1, 2)
-    assert 0 < soon < later
-    finish(work, [first, second])
-    assert lane.ahead(second)[0] == 0
+    jobs = [lane.submit(Job(f"client {n}", n)) for n in range(5)]
+    places, seconds = zip(*(lane.ahead(job) for job in jobs))
+    assert places == (1, 2, 3, 4, 5)
+    # Four fit into the next call.
+    assert 0 < seconds[0] == seconds[3] < seconds[4]
+    finish(work, jobs)
+    assert lane.ahead(jobs[4])[0] == 0
 
 
 def test_queues_have_limits(lane: Lane) -> None:
