@@ -62,7 +62,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page, ready, in a small window; anything that it asks of another machine, or complains of, fails."""
+    """The page, ready, in a small window; asking another machine, or complaining, fails."""
     context = browser.new_context(viewport={"width": 640, "height": 560}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(TIMEOUT)

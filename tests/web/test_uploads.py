@@ -43,7 +43,7 @@ def archive(**sizes: int) -> bytes:
         ("../../etc/passwd", "passwd"),
         ("..\\..\\evil.npy", "evil.npy"),
         ("/abs/ö lüt.npz", "o-lut.npz"),
-        ("a\x00b\n;rm -rf.bvh", "a-b-rm-rf.bvh"),
+        ("a\x00b\n;rm -rf.bvh", "a-b-rm--rf.bvh"),
         ("...", "motion"),
         (".bvh", "bvh"),
         ("", "motion"),
