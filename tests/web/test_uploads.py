@@ -87,13 +87,12 @@ def test_files_are_read(tmp_path: Path, suffix: str) -> None:
         ("clip.bvh", lambda: b"\x7fELF" + bytes(100), "not BVH"),
         ("clip.npy", lambda: b"HIERARCHY", "not NumPy"),
         ("clip.npz", lambda: b"PK\x03\x04" + bytes(50), "not a readable .npz"),
-        ("clip.npz", lambda: archive(poses=300 * 2**20), "unpacks to 300 MiB"),
         ("clip.npy", lambda: b"\x93NUMPY\x01\x00\x10\x00{'descr': hostile", "not a readable .npy"),
         ("clip.npy", lambda: npy(np.zeros((50_000, 22, 3), np.float16)), "50000 frames"),
         ("clip.bvh", lambda: b"HIERARCHY\nMOTION\nFrames: 999999999\n", "999999999 frames"),
         ("clip.npy", lambda: npy(np.array([{}], dtype=object)), "clip.npy: "),
         ("clip.npy", lambda: npy(np.zeros((3000, 22, 3), np.float32)), "150 s; at most 120 s"),
-        ("clip.bvh", lambda: b"HIERARCHY\n" + b"{" * 100_000, "clip.bvh: "),
+        ("clip.bvh", lambda: b"HIERARCHY\n" + b"{" * 100_000, "clip.bvh, line 2"),
     ],
 )
 def test_what_is_hostile_is_refused(
@@ -105,14 +104,21 @@ def test_what_is_hostile_is_refused(
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+def test_archives_may_not_unpack_to_more_than_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_UNPACKED_BYTES", 2 * 2**20)
+    with pytest.raises(InputError, match=r"clip.npz: unpacks to 3 MiB; at most 2 MiB are read"):
+        check_upload(archive(poses=2**20, trans=2 * 2**20), "clip.npz")
+
+
 def test_size_and_kind_are_looked_at_before_anything_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: object) -> None:
         raise AssertionError("parsed")
 
     monkeypatch.setattr(uploads, "read_motion", never)
-    for name, data in (("a.bvh", b"HIERARCHY\nFrames: 9999999"), ("a.npz", archive(a=300 * 2**20))):
+    for name, data in (("a.bvh", b"HIERARCHY\nFrames: 9999999"), ("a.exe", b"MZ"), ("a.npy", b"MZ")):
         with pytest.raises(InputError):
-            check_upload(data, name)
+            read_upload(data, name, Path("nowhere"))
+    assert not Path("nowhere").exists()
 
 
 @settings(max_examples=60)

@@ -28,7 +28,8 @@ const text = h("textarea", {
   oninput: () => grow(), onkeydown: (event: KeyboardEvent) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      submit();
+      // Stopping is for the button; what is typed meanwhile waits.
+      if (!conversation.busy) submit();
     }
   },
 });

@@ -111,6 +111,8 @@ export class Stage {
   private actors: Actor[] = [];
   private readonly focus = new Vector3();
   private settled = false;
+  private framed = false;
+  private gap = 0;
   private now = 0;
 
   constructor(private readonly canvas: HTMLCanvasElement, look: Look, moved: () => void) {
@@ -158,7 +160,7 @@ export class Stage {
   }
 
   /** Puts figures on the stage, side by side; the camera frames them. */
-  cast(actors: Actor[], keepCamera = false): void {
+  cast(actors: Actor[]): void {
     for (const figure of this.figures) figure.dispose();
     this.scene.remove(...this.places);
     this.actors = actors;
@@ -174,19 +176,21 @@ export class Stage {
       return place;
     });
     this.scene.add(...this.places);
-    if (!keepCamera) this.frame(actors, gap);
+    this.gap = gap;
+    this.framed = false;
     this.settled = false;
     this.show(0);
   }
 
   /** Looks at everybody from the front, a little from the side and from above. */
-  private frame(actors: Actor[], gap: number): void {
-    const wide = (actors.length - 1) * gap + 1.9;
+  private frame(): void {
+    const count = this.actors.length;
+    const wide = (count - 1) * this.gap + 1.9;
     const high = 2.3;
     const angle = Math.tan(((this.camera.fov / 2) * Math.PI) / 180);
     const far = Math.max(high / 2 / angle, wide / 2 / angle / Math.max(this.camera.aspect, 0.3)) + 0.3;
-    const turn = actors.length > 1 ? 0.16 : 0.5;
-    this.middle(0, this.focus);
+    const turn = count > 1 ? 0.16 : 0.5;
+    this.middle(this.now, this.focus);
     this.orbit.target.copy(this.focus);
     this.camera.position.set(
       this.focus.x + far * Math.sin(turn) * 0.97,
@@ -241,6 +245,13 @@ export class Stage {
     const width = this.canvas.width;
     const height = this.canvas.height;
     if (!width || !height) return false;
+    const aspect = width / height;
+    if (Math.abs(aspect - this.camera.aspect) > 1e-3) {
+      this.camera.aspect = aspect;
+      this.camera.updateProjectionMatrix();
+    }
+    if (!this.framed) this.frame();
+    this.framed = true;
     const before = this.middle(this.now, new Vector3());
     const late = this.follow && before.distanceTo(this.focus) > 0.005;
     if (this.follow) {
@@ -257,17 +268,17 @@ export class Stage {
     (this.floor.material.uniforms["centre"]!.value as Vector3).copy(centre);
     this.sun.target.position.set(centre.x, 0, centre.z);
     this.sun.position.set(centre.x - 2.2, 6.5, centre.z + 3.2);
-    const aspect = width / height;
-    if (Math.abs(aspect - this.camera.aspect) > 1e-3) {
-      this.camera.aspect = aspect;
-      this.camera.updateProjectionMatrix();
-    }
     const draws = renderer();
     const size = draws.domElement;
     if (size.width !== width || size.height !== height) draws.setSize(width, height, false);
     draws.render(this.scene, this.camera);
     this.context.drawImage(size, 0, 0);
     return late;
+  }
+
+  /** Lets the camera be where it follows to at once, as after a jump in time. */
+  arrive(): void {
+    this.settled = false;
   }
 
   /** Whether the wheel and two fingers zoom, or belong to the page. */

@@ -148,6 +148,7 @@ export class Viewer {
   /** Goes to a frame, from the last one if negative. */
   seek(frame: number): void {
     this.frame = Math.max(0, Math.min(this.frames - 1, frame));
+    this.stage.arrive();
     this.show();
     this.run();
   }
@@ -274,7 +275,10 @@ export class Viewer {
   private advance(seconds: number): void {
     this.frame += seconds * this.fps * Number(this.speed.value);
     if (this.frame > this.frames - 1) {
-      if (this.loop) this.frame = 0;
+      if (this.loop) {
+        this.frame = 0;
+        this.stage.arrive();
+      }
       else {
         this.frame = this.frames - 1;
         this.setPlaying(false);
