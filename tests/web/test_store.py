@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
 from motiongpt3.web import store as module
 from motiongpt3.web.outputs import OUTPUTS, write_output
@@ -65,11 +66,20 @@ def test_memory_has_an_end(tmp_path: Path) -> None:
 
 
 def test_what_an_earlier_run_left_is_deleted(tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    old.mkdir()
-    (old / "clip.bvh").write_text("HIERARCHY")
-    Store(tmp_path)
-    assert not old.exists()
+    store = Store(tmp_path / "out")
+    path = write_output(store, store.add(motion(), "wave", "t2m"), OUTPUTS["joints"])
+    Store(tmp_path / "out")
+    assert not path.parent.exists()
+
+
+def test_what_is_not_its_own_is_never_deleted(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(InputError, match="something else"):
+        Store(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="is a file"):
+        Store(tmp_path / "notes.txt")
+    assert (tmp_path / "thesis").exists()
 
 
 def test_names_cannot_be_guessed(tmp_path: Path) -> None:

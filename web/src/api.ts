@@ -24,6 +24,7 @@ export interface Info {
   max_count: number;
   max_prompt: number;
   max_segments: number;
+  gradio: boolean;
   answers_text: boolean;
 }
 
@@ -80,6 +81,13 @@ export async function upload(file: File): Promise<MotionInfo> {
   const path = `api/motions?name=${encodeURIComponent(file.name)}`;
   const type = { "Content-Type": "application/octet-stream" };
   return (await request(path, { method: "POST", body: file, headers: type })).json() as Promise<MotionInfo>;
+}
+
+/** The bytes of a motion's file, and what it is called. */
+export async function file(id: string, format: string): Promise<{ data: Blob; name: string }> {
+  const answer = await request(fileAddress(id, format));
+  const [, name] = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "") ?? [];
+  return { data: await answer.blob(), name: name ?? "motion" };
 }
 
 export const fileAddress = (id: string, format: string): string => `api/motions/${id}/files/${format}`;

@@ -1,6 +1,6 @@
 /** What was said and what came of it, oldest first. */
 
-import { ask, clip, fileAddress, Problem, type Reply, type State } from "./api";
+import { ask, clip, file, fileAddress, Problem, type Reply, type State } from "./api";
 import type { MotionInfo } from "./clip";
 import { h, icon } from "./dom";
 import type { Sampling } from "./settings";
@@ -141,7 +141,7 @@ export class Conversation {
     const button = (text: string, hint: string, press: () => void) =>
       h("button", { type: "button", class: "chip", title: hint, onclick: press }, text);
     const links = DOWNLOADS.filter(([name]) => this.formats.includes(name)).map(([name, title]) =>
-      h("a", { class: "chip", href: fileAddress(info.id, name), download: "", title: `Download as ${title}` }, title));
+      download(info.id, name, title));
     const copies = [
       info.command && copier("Copy command", "The command line that makes this", info.command),
       (info.task === "t2m" || info.task === "timeline") && copier("Copy link", "An address that makes this again", address(info, wish)),
@@ -209,6 +209,30 @@ function address(info: MotionInfo, wish: Wish): string {
     if (value !== undefined) query.set(name, String(value));
   }
   return `${location.origin}${location.pathname}?${query}`;
+}
+
+/** A link to a file that says when it takes a while (a film is drawn first) or cannot be had. */
+function download(id: string, format: string, title: string): HTMLElement {
+  const link: HTMLAnchorElement = h("a", {
+    class: "chip", href: fileAddress(id, format), title: `Download as ${title}`,
+    onclick: async (event: MouseEvent) => {
+      event.preventDefault();
+      if (link.getAttribute("aria-busy")) return;
+      link.setAttribute("aria-busy", "true");
+      link.replaceChildren(`${title} …`);
+      try {
+        const { data, name } = await file(id, format);
+        const address = URL.createObjectURL(data);
+        h("a", { href: address, download: name }).click();
+        setTimeout(() => URL.revokeObjectURL(address), 60_000);
+        link.replaceChildren(title);
+      } catch (error) {
+        link.replaceChildren(`${title}: ${error instanceof Problem ? error.message : "failed"}`);
+      }
+      link.removeAttribute("aria-busy");
+    },
+  }, title);
+  return link;
 }
 
 /** A button that puts text on the clipboard. */

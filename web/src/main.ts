@@ -68,13 +68,14 @@ const theme = h("button", {
   type: "button", class: "tool large", title: "Dark or light", "aria-label": "Dark or light", onclick: () => setTheme(isDark() ? "light" : "dark"),
 }, icon("theme"));
 const status = h("span", { class: "pill", role: "status" }, "connecting");
+const gradio = h("a", { href: "gradio/", hidden: true }, "Gradio");
 const drop = h("div", { class: "drop", hidden: true, "aria-hidden": "true" }, "Drop a motion file here");
 
 document.body.append(
   h("header", {},
     h("a", { class: "brand", href: "./" }, "MotionGPT3"), status,
     h("nav", { "aria-label": "Also here" },
-      h("a", { href: "openapi.json" }, "API"), h("a", { href: "gradio/", "data-gradio": "" }, "Gradio"), theme)),
+      h("a", { href: "openapi.json" }, "API"), gradio, theme)),
   banner,
   h("main", {}, welcome, conversation.element),
   composer, drop);
@@ -192,6 +193,7 @@ async function watch(): Promise<void> {
     const first = !server?.ready && found.ready;
     server = found;
     settings.describe(found);
+    gradio.hidden = !found.gradio;
     conversation.formats = found.formats.map((format) => format.name);
     picker.accept = found.uploads.join(",");
     notice(found.ready ? "ready" : found.failure ? "failed" : "loading", found.failure ?? found.stage);

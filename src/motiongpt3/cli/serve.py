@@ -74,7 +74,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings(
-        out=_output_folder(out),
+        out=out,
         model_name=DEFAULT_MODEL if model is None else model,
         rules=rules,
         timeout=timeout,
@@ -90,6 +90,7 @@ def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
+        ws="none",
         proxy_headers=False,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=5,
@@ -104,16 +105,6 @@ def serve(
     print(f"{address}?token={token}" if token else address, flush=True)
     uvicorn.Server(config).run(sockets=[listening])
     return 0
-
-
-def _output_folder(out: Path) -> Path:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, but --out is a folder to write to")
-    if out.is_dir() and any(path.is_file() for path in out.iterdir()):
-        raise InputError(
-            f"{out} has files of something else, and the server empties its folder: choose another --out"
-        )
-    return out
 
 
 def _seconds(text: str) -> float:

@@ -80,6 +80,7 @@ class Service:
         metrics: what is counted.
         model_name: as it was asked for.
         timeout: seconds that a request may take.
+        gradio: whether Gradio is served too.
     """
 
     engine: Engine
@@ -88,6 +89,7 @@ class Service:
     metrics: Metrics
     model_name: str
     timeout: float
+    gradio: bool = False
 
     def entry(self, name: str) -> Entry:
         """A motion by its name.
@@ -552,5 +554,6 @@ def _info(service: Service) -> schemas.Info:
         max_count=schemas.MAX_COUNT,
         max_prompt=schemas.MAX_PROMPT,
         max_segments=schemas.MAX_SEGMENTS,
+        gradio=service.gradio,
         answers_text=model is not None and isinstance(model.placeholders, SequencePlaceholders),
     )

@@ -175,4 +175,5 @@ class Info(BaseModel):
     max_count: int
     max_prompt: int
     max_segments: int
+    gradio: bool = Field(description="Whether Gradio is served at /gradio.")
     answers_text: bool = Field(description="Whether the model can tell what a request wants.")

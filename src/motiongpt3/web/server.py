@@ -68,7 +68,15 @@ def make_app(load: Loader, settings: Settings) -> FastAPI:
         load, settings.rows, waiting_per_client=settings.waiting_per_client, on_batch=metrics.batch
     )
     store = Store(settings.out, settings.keep)
-    service = Service(engine, store, Conversations(engine), metrics, settings.model_name, settings.timeout)
+    service = Service(
+        engine,
+        store,
+        Conversations(engine),
+        metrics,
+        settings.model_name,
+        settings.timeout,
+        settings.gradio,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from motiongpt3.errors import InputError
 from motiongpt3.motion.motion import Motion
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ class Entry:
     expires: float = 0.0
 
 
+_MARK = ".motiongpt3-web"
+"""Lies in a folder that a store made, which may be emptied."""
+
+
 class Store:
     """Motions by name.
 
@@ -57,6 +62,9 @@ class Store:
         folder: for files; what an earlier run left there is deleted.
         seconds: that a motion is kept.
         frames: kept in all; the motions used least recently go first.
+
+    Raises:
+        InputError: if the folder holds something else, which is not to be deleted.
     """
 
     def __init__(self, folder: Path, seconds: float = 3600.0, frames: int = 200_000) -> None:
@@ -65,10 +73,7 @@ class Store:
         self._most_frames = frames
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+        _empty(folder)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -122,3 +127,19 @@ class Store:
             self.remove(name)
         if gone:
             log.info("forgot %d motions", len(gone))
+
+
+def _empty(folder: Path) -> None:
+    """Make a folder, or delete what an earlier run left in it."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, but motions need a folder")
+    mark = folder / _MARK
+    if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
+        raise InputError(
+            f"{folder} has files of something else, and the server empties it: name another folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
