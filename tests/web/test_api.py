@@ -91,6 +91,16 @@ def test_a_motion_is_continued(client: TestClient, model: MotionGPT3, tmp_path: 
     assert (info["given"], info["frames"], info["task"]) == ([[0, 24]], 44, "pred")
 
 
+def test_what_is_added_is_four_seconds_or_what_can_be(client: TestClient, model: MotionGPT3) -> None:
+    (short,) = post(client, "/api/generate", prompt="jump", seconds=1)["motions"]
+    (long,) = post(client, "/api/generate", prompt="jump", seconds=4)["motions"]
+    # The model makes 80 frames at once, of which the context takes 20 and 40.
+    assert post(client, "/api/continue", motion=short["id"])["motions"][0]["frames"] == 20 + 60
+    assert post(client, "/api/continue", motion=long["id"])["motions"][0]["frames"] == 80 + 40
+    too_much = client.post("/api/continue", json={"motion": long["id"], "seconds": 3})
+    assert "1 to 40 frames can" in too_much.json()["detail"]
+
+
 def read_back(joints: torch.Tensor, model: MotionGPT3, clip: Any, frames: int, seed: int) -> torch.Tensor:
     """What the library makes of the joints of a file, which has no features."""
     from motiongpt3.motion.motion import Motion

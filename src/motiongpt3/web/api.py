@@ -7,37 +7,35 @@ name, and read from there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from queue import Full
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as PathName
 from fastapi.responses import FileResponse, JSONResponse
 
 from motiongpt3 import __version__
 from motiongpt3.errors import InputError
+from motiongpt3.generation.captions import check_length
 from motiongpt3.generation.conversation import cut
 from motiongpt3.generation.motions import MotionRequest, Sampling
-from motiongpt3.models.locate import DEFAULT_MODEL
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds, schedulers_for
 from motiongpt3.web import schemas, uploads
 from motiongpt3.web.binary_motion import pack_motion
-from motiongpt3.web.conversations import Conversations, Spoken, speak
-from motiongpt3.web.engine import Engine
+from motiongpt3.web.conversations import Spoken, speak
 from motiongpt3.web.lanes import Job, Lane
-from motiongpt3.web.metrics import CONTENT_TYPE, Metrics
-from motiongpt3.web.outputs import OUTPUTS, command_line, file_stem, output_named, write_as, write_output
+from motiongpt3.web.metrics import CONTENT_TYPE
+from motiongpt3.web.outputs import OUTPUTS, file_stem, output_named, write_as, write_output
 from motiongpt3.web.schemas import ChatAnswer, MotionInfo, MotionsAnswer, TextAnswer
-from motiongpt3.web.sequence import Segment, continuation, extended, make_sequence
-from motiongpt3.web.store import Entry, Store
+from motiongpt3.web.sequence import Segment, continuation, extended, make_sequence, usual_addition
+from motiongpt3.web.service import Service, client_of, submitted
+from motiongpt3.web.store import Entry
 from motiongpt3.web.waiting import answer, event, problem_event, progress, result_of, stream
-from motiongpt3.web.wording import clean
 
 MotionName = Annotated[str, PathName(pattern=r"^[\w-]{8,40}$")]
 FileName = Annotated[
@@ -67,121 +65,6 @@ _FILE_BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-
-
-@dataclass(frozen=True)
-class Service:
-    """What requests are answered with.
-
-    Attributes:
-        engine: has the model.
-        store: has the motions.
-        conversations: those that are held.
-        metrics: what is counted.
-        model_name: as it was asked for.
-        timeout: seconds that a request may take.
-        gradio: whether Gradio is served too.
-    """
-
-    engine: Engine
-    store: Store
-    conversations: Conversations
-    metrics: Metrics
-    model_name: str
-    timeout: float
-    gradio: bool = False
-
-    def entry(self, name: str) -> Entry:
-        """A motion by its name.
-
-        Raises:
-            HTTPException: 404 if there is none.
-        """
-        try:
-            return self.store.get(name)
-        except KeyError:
-            raise HTTPException(404, "no such motion: it was never here, or has been deleted") from None
-
-    def frames(self, seconds: float | None) -> int | None:
-        """A length in frames."""
-        return None if seconds is None else max(round(seconds * self.engine.model.fps), 1)
-
-    def sampling(self, asked: schemas.SamplingOptions, completing: bool = False) -> Sampling:
-        """How to sample; see `Engine.sampling`."""
-        return self.engine.sampling(asked.guidance, asked.steps, asked.scheduler, completing)
-
-    def prompt(self, text: str) -> str:
-        """A prompt as the model is given it.
-
-        Raises:
-            InputError: if nothing is left of it, or it is too long.
-        """
-        model = self.engine.model
-        text = clean(text, model.tokenizer)
-        model.validate_prompt(text)
-        return text
-
-    def read(self, data: bytes, name: str) -> Motion:
-        """An uploaded motion, ready for the model."""
-        fps = self.engine.model.fps
-        return uploads.read_for_model(data, uploads.safe_name(name), self.store.folder, fps)
-
-    def command(
-        self, verb: str, *words: str, asked: schemas.SamplingOptions, seed: int, **more: object
-    ) -> str:
-        """The command that makes a sample."""
-        model = None if self.model_name == DEFAULT_MODEL else self.model_name
-        return command_line(verb, *words, seed=seed, **more, model=model)
-
-    def info(self, entry: Entry) -> MotionInfo:
-        """What is told of a motion."""
-        import time
-
-        motion = entry.motion
-        return MotionInfo(
-            id=entry.id,
-            title=entry.title,
-            task=entry.task,
-            frames=len(motion),
-            fps=motion.fps,
-            seconds=round(motion.duration, 3),
-            prompt=entry.prompt,
-            seed=entry.seed,
-            command=entry.command,
-            given=list(entry.given),
-            segments=[schemas.Segment(prompt=prompt, stop=stop) for prompt, stop in entry.segments],
-            expires_in=round(max(entry.expires - time.time(), 0.0)),
-        )
-
-    def keep(
-        self, motions: Sequence[Motion], title: str, task: str, seed: int, **about: Any
-    ) -> list[MotionInfo]:
-        """Keep samples, and tell of them; ``command`` may be a function of a sample's seed."""
-        command: Callable[[int], str] | None = about.pop("command", None)
-        infos = []
-        for motion, one in zip(motions, sample_seeds(seed, len(motions))):
-            written = command(one) if command else None
-            infos.append(self.info(self.store.add(motion, title, task, seed=one, command=written, **about)))
-        return infos
-
-
-def submitted(submit: Callable[[], Job]) -> Job:
-    """A job that has been put into its queue.
-
-    Raises:
-        HTTPException: 429 if too many wait.
-    """
-    try:
-        return submit()
-    except Full as error:
-        raise HTTPException(429, str(error), {"Retry-After": "5"}) from None
-
-
-def client_of(request: Request, name: str | None = None) -> str:
-    """Who asks: the address, and what a client calls itself."""
-    address = request.client.host if request.client else "nowhere"
-    plain = "".join(letter for letter in name or "" if letter.isalnum())
-    return f"{address}|{plain}" if plain else address
 
 
 def make_router(service: Service) -> APIRouter:
@@ -223,7 +106,7 @@ def make_router(service: Service) -> APIRouter:
         """Continue a motion: what is there stays as it is, and new frames come behind it."""
         entry = service.entry(asked.motion)
         prompt = None if asked.prompt is None else service.prompt(asked.prompt)
-        added = service.frames(asked.seconds) or 1
+        added = service.frames(asked.seconds) or usual_addition(engine.model, entry.motion)
         seeds = sample_seeds(asked.seed, asked.count)
         requests = [continuation(engine.model, entry.motion, added, seed, prompt) for seed in seeds]
         sampling = service.sampling(asked, completing=prompt is None)
@@ -292,8 +175,6 @@ def make_router(service: Service) -> APIRouter:
     @router.post("/api/caption", response_model=TextAnswer, tags=["make"])
     async def caption(request: Request, asked: schemas.CaptionRequest, client: ClientName = None) -> Streamed:
         """Say what a motion shows."""
-        from motiongpt3.generation.captions import check_length
-
         entry = service.entry(asked.motion)
         check_length(engine.model, entry.motion)
         words = engine.model.request_for("m2t") if asked.prompt is None else service.prompt(asked.prompt)
@@ -439,8 +320,6 @@ def _add_files(router: APIRouter, service: Service) -> None:
 
 
 def _written(motion: Motion, to: str, folder: Path) -> bytes:
-    import tempfile
-
     output = output_named(to)
     with tempfile.TemporaryDirectory(dir=folder, prefix="convert-") as place:
         path = Path(place) / f"motion{output.suffix}"
@@ -490,7 +369,6 @@ def _generation(
         return service.command(
             "generate",
             prompt,
-            asked=asked,
             seed=seed,
             length=frames,
             guidance=asked.guidance,

@@ -16,11 +16,10 @@ from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
 from motiongpt3.web.engine import Engine
 from motiongpt3.web.lanes import Job
-from motiongpt3.web.sequence import continuation, extended
+from motiongpt3.web.sequence import continuation, extended, usual_addition
 
 LONGEST = 768
 """Tokens of a conversation that a reply in words is written behind; a token takes 46 kB with SmolLM2."""
-ADDED_SECONDS = 4.0
 
 
 @dataclass
@@ -138,7 +137,7 @@ def speak(
     def make(task: str, request: str, given: Motion | None, frames: int | None, seed: int) -> Motion:
         seeds = sample_seeds(seed, count)
         if task == "pred" and given is not None:
-            added = frames or round(ADDED_SECONDS * model.fps)
+            added = frames or usual_addition(model, given)
             asked = [continuation(model, given, added, one, request) for one in seeds]
             made = engine.motions_for(job, asked, sampling(True))
             motions.extend(extended(given, one, clip, added) for one, clip in zip(asked, made))

@@ -20,10 +20,10 @@ from motiongpt3.generation.captions import check_length
 from motiongpt3.generation.conversation import ends_of
 from motiongpt3.generation.motions import MotionRequest
 from motiongpt3.motion.motion import Motion
-from motiongpt3.web.api import Service
 from motiongpt3.web.lanes import Job
 from motiongpt3.web.outputs import OUTPUTS, file_stem, write_as
-from motiongpt3.web.sequence import continuation, extended
+from motiongpt3.web.sequence import continuation, extended, usual_addition
+from motiongpt3.web.service import Service
 
 _KINDS = [name for name in ("joints", "bvh", "glb", "amass", "mp4") if name in OUTPUTS]
 
@@ -138,7 +138,8 @@ class _Functions:
     def continue_(self, file: str, seconds: float, seed: int, kind: str, request: gradio.Request) -> str:
         """A motion with more behind it."""
         client = self._client(request)
-        motion, added = self._given(file, client), self._service.frames(seconds) or 1
+        motion = self._given(file, client)
+        added = self._service.frames(seconds) or usual_addition(self._engine.model, motion)
         asked = continuation(self._engine.model, motion, added, int(seed))
         sampling = self._engine.sampling(None, None, None, completing=True)
         (made,) = self._result(self._engine.motions(client, [asked], sampling))

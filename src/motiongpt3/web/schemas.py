@@ -42,7 +42,7 @@ class ContinueRequest(SamplingOptions):
     """More of a motion; what is there stays as it is."""
 
     motion: Name
-    seconds: Seconds = Field(4.0, description="To add.")
+    seconds: Seconds | None = Field(None, description="To add; by default four, or as many as can be.")
     prompt: Prompt | None = Field(None, description="How it goes on.")
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Samples.")
 

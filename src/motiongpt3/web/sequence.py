@@ -19,6 +19,7 @@ from motiongpt3.motion.motion import Motion
 
 CONTEXT_SECONDS = 2.0
 """How much of a motion its continuation is made from."""
+ADDED_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,20 @@ class Segment:
 
     Attributes:
         prompt: what the person does.
-        frames: for how long; None lets the model choose, which it can for the first segment.
+        frames: for how long; None lets the model choose for the first segment, and is four seconds later on.
     """
 
     prompt: str
     frames: int | None
+
+
+def usual_addition(model: MotionGPT3, motion: Motion) -> int:
+    """Frames that are put behind a motion when nobody says how many."""
+    return min(round(ADDED_SECONDS * model.fps), model.frame_range[1] - _context(model, motion))
+
+
+def _context(model: MotionGPT3, motion: Motion) -> int:
+    return min(len(motion), round(CONTEXT_SECONDS * model.fps), model.frame_range[1] - 1)
 
 
 def continuation(
@@ -50,7 +60,7 @@ def continuation(
         InputError: if the model does not make as many frames at once.
     """
     shortest, longest = model.frame_range
-    head = min(len(motion), round(CONTEXT_SECONDS * model.fps), longest - 1)
+    head = _context(model, motion)
     most = longest - head
     if not 1 <= frames <= most:
         raise InputError(
@@ -92,7 +102,7 @@ def make_sequence(
     whole = make(MotionRequest(model.request_for("t2m", first.prompt), first.frames, seed))
     ends = [len(whole)]
     for index, segment in enumerate(following, start=1):
-        frames = segment.frames or model.config.default_frames
+        frames = segment.frames or usual_addition(model, whole)
         request = continuation(model, whole, frames, seed + index, segment.prompt)
         whole = extended(whole, request, make(request), frames)
         ends.append(len(whole))

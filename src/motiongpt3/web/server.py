@@ -18,11 +18,12 @@ from fastapi.staticfiles import StaticFiles
 from motiongpt3 import __version__
 from motiongpt3.errors import MotionGPT3Error
 from motiongpt3.models.locate import DEFAULT_MODEL
-from motiongpt3.web.api import Service, make_router
+from motiongpt3.web.api import make_router
 from motiongpt3.web.conversations import Conversations
 from motiongpt3.web.engine import Engine, Loader
 from motiongpt3.web.guard import GRADIO, Guard, Rules
 from motiongpt3.web.metrics import Metrics
+from motiongpt3.web.service import Service
 from motiongpt3.web.store import Store
 from motiongpt3.web.uploads import MAX_BYTES
 from motiongpt3.web.waiting import problem

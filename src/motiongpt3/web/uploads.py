@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import tempfile
@@ -74,8 +75,6 @@ def _announced_frames(data: bytes, suffix: str, name: str) -> int:
 
 
 def _npy_shape(data: bytes, name: str) -> tuple[int, ...]:
-    import io
-
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -88,8 +87,6 @@ def _npy_shape(data: bytes, name: str) -> tuple[int, ...]:
 
 
 def _check_archive(data: bytes, name: str) -> None:
-    import io
-
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
