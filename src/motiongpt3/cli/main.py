@@ -27,12 +27,11 @@ SUCCESS, BUG, USER_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 # Packages that come with an extra, by the name they are imported under.
 EXTRAS = {
-    "lightning": "train",
-    "tensorboard": "train",
-    "peft": "train",
+    **dict.fromkeys(("lightning", "tensorboard", "peft"), "train"),
+    "torchmetrics": "evaluation",
     "gdown": "drive",
     "bpy": "blender",
-    "torchmetrics": "evaluation",
+    **dict.fromkeys(("fastapi", "uvicorn", "gradio", "prometheus_client"), "web"),
 }
 
 _LONGEST_MESSAGE = 400
@@ -66,6 +65,7 @@ VERBS: dict[str, Verb] = {
     "predict": Verb("motiongpt3.cli.complete", "continue a motion; its own frames stay as they are"),
     "inbetween": Verb("motiongpt3.cli.complete", "fill the middle of a motion"),
     "chat": Verb("motiongpt3.cli.chat", "talk; replies are text or motions"),
+    "serve": Verb("motiongpt3.cli.serve", "the web app: talk, and see it move"),
     "info": Verb("motiongpt3.cli.info", "say what a model is", {"model": "?"}),
     "data": Verb("motiongpt3.cli.data", "make a dataset, and check one"),
     "demo": Verb("motiongpt3.cli.demo", "answer a file of requests, for any task"),

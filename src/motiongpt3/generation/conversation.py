@@ -34,6 +34,9 @@ MOTION_MADE = "Here is the motion."
 Listener = Callable[[str], bool | None]
 """Called with each new piece of text; returning False ends the text there."""
 
+Maker = Callable[[str, str, Motion | None, int | None, int], Motion]
+"""Makes a motion for a task, from a request, what is given, a length in frames (or None), and a seed."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -111,6 +114,7 @@ class Conversation:
         frames: int | None = None,
         seed: int = 0,
         on_text: Listener | None = None,
+        make: Maker | None = None,
     ) -> Reply:
         """Answer a request, and remember both. A reply that fails or is interrupted is not remembered.
 
@@ -122,6 +126,7 @@ class Conversation:
             frames: length of a motion to make, in frames.
             seed: of what is drawn at random.
             on_text: called with the text as it is written.
+            make: makes the motion, if there is one to make; by default the model does, at once.
 
         Raises:
             InputError: if the request cannot be used.
@@ -151,7 +156,9 @@ class Conversation:
             reading = self._transcript.read(ids, self.decoding.max_new_tokens)
             written = self._write(reading, self.decoding, seed, on_text)
             words = str(self.model.tokenizer.decode(written, skip_special_tokens=True)).strip()
-        made = self._make(task, request, motion, frames, seed) if known.answer == "motion" else None
+        made = None
+        if known.answer == "motion":
+            made = (make or self._make)(task, request, motion, frames, seed)
         reply = Reply(words, made, task)
         self._transcript.add(ids, written, self._closing(), reading)
         self.turns.append(Turn(request, motion, reply))

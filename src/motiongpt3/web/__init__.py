@@ -1,0 +1,1 @@
+"""The web app: a page to talk with a model and see it move, and the same over HTTP for programs."""

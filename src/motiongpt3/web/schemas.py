@@ -1,0 +1,179 @@
+"""What goes over the wire: requests, answers, and their limits. The OpenAPI document is made of these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from motiongpt3.sampling import SEED_COUNT
+
+MAX_PROMPT = 1000
+MAX_COUNT = 4
+MAX_SEGMENTS = 12
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, description="In English.")]
+Name = Annotated[str, Field(pattern=r"^[\w-]{8,40}$", description="Of a motion on this server.")]
+Seconds = Annotated[float, Field(gt=0, le=60, description="Seconds; the model's limits are in /api/info.")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SamplingOptions(_Request):
+    """How to sample; what is left out is the model's own."""
+
+    seed: int = Field(0, ge=0, lt=SEED_COUNT, description="Sample i has seed + i.")
+    guidance: float | None = Field(None, ge=0, le=20, description="How strongly to follow the words.")
+    steps: int | None = Field(None, ge=1, le=200, description="Of the scheduler.")
+    scheduler: str | None = Field(None, max_length=20, description="One of /api/info's.")
+
+
+class GenerateRequest(SamplingOptions):
+    """A motion from words."""
+
+    prompt: Prompt
+    seconds: Seconds | None = Field(None, description="By default the model decides.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Samples.")
+
+
+class ContinueRequest(SamplingOptions):
+    """More of a motion; what is there stays as it is."""
+
+    motion: Name
+    seconds: Seconds | None = Field(None, description="To add; by default four, or as many as can be.")
+    prompt: Prompt | None = Field(None, description="How it goes on.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Samples.")
+
+
+class InbetweenRequest(SamplingOptions):
+    """The middle of a motion; both its ends stay as they are."""
+
+    motion: Name
+    end: Name | None = Field(None, description="A motion to arrive at, in the same world; needs seconds.")
+    seconds: Seconds | None = Field(None, description="Of the whole, with an end.")
+    keep: float = Field(0.25, gt=0, lt=0.5, description="Fraction kept on each side, without an end.")
+    prompt: Prompt | None = Field(None, description="What happens between.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Samples.")
+
+
+class SegmentRequest(_Request):
+    """One prompt of a sequence."""
+
+    prompt: Prompt
+    seconds: Seconds | None = Field(None, description="By default the model decides.")
+
+
+class TimelineRequest(SamplingOptions):
+    """Prompts that follow each other in one motion."""
+
+    segments: list[SegmentRequest] = Field(min_length=1, max_length=MAX_SEGMENTS)
+
+
+class CaptionRequest(_Request):
+    """What a motion shows."""
+
+    motion: Name
+    prompt: Prompt | None = Field(None, description="A question about it.")
+
+
+class ChatRequest(SamplingOptions):
+    """What is said in a conversation."""
+
+    text: Prompt
+    conversation: Name | None = Field(None, description="From an earlier answer; by default a new one.")
+    motion: Name | None = Field(None, description="A motion that goes with it.")
+    task: Literal["t2m", "m2t", "pred", "inbetween", "t2t", "random"] | None = Field(
+        None, description="By default the model decides."
+    )
+    seconds: Seconds | None = Field(None, description="Of what is made; to continue, what is added.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Samples of a motion.")
+
+
+class Segment(BaseModel):
+    """A prompt and where its part of the motion ends."""
+
+    prompt: str
+    stop: int
+
+
+class MotionInfo(BaseModel):
+    """A motion on this server."""
+
+    id: str
+    title: str
+    task: str
+    frames: int
+    fps: float
+    seconds: float
+    prompt: str | None
+    seed: int | None
+    command: str | None = Field(description="Makes it on the command line, if one command does.")
+    given: list[tuple[int, int]] = Field(description="Frames [start, stop) that were given.")
+    segments: list[Segment]
+    expires_in: float = Field(description="Seconds until it is deleted.")
+
+
+class MotionsAnswer(BaseModel):
+    """What was made."""
+
+    motions: list[MotionInfo]
+
+
+class TextAnswer(BaseModel):
+    """Words."""
+
+    text: str
+
+
+class ChatAnswer(BaseModel):
+    """A reply: words, motions, or both."""
+
+    conversation: str
+    task: str
+    text: str
+    motions: list[MotionInfo]
+    remembered: bool = Field(description="False if the conversation had been forgotten and begins anew.")
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    detail: str
+
+
+class FileFormat(BaseModel):
+    """A kind of file that motions can be had in."""
+
+    name: str
+    title: str
+    suffix: str
+
+
+class Info(BaseModel):
+    """What the server can do."""
+
+    ready: bool
+    stage: str
+    failure: str | None
+    version: str
+    model: str
+    about: dict[str, str]
+    fps: float | None
+    shortest_seconds: float | None
+    longest_seconds: float | None
+    schedulers: list[str]
+    scheduler: str | None
+    steps: int | None
+    guidance: float | None
+    formats: list[FileFormat]
+    uploads: list[str]
+    upload_bytes: int
+    upload_seconds: float
+    kept_seconds: float
+    max_count: int
+    max_prompt: int
+    max_segments: int
+    gradio: bool = Field(description="Whether Gradio is served at /gradio.")
+    answers_text: bool = Field(description="Whether the model can tell what a request wants.")

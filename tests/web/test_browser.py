@@ -1,0 +1,242 @@
+"""The page in a real browser: Chromium, driven by Playwright; skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from motiongpt3.models.motiongpt import MotionGPT3
+from motiongpt3.models.placeholders import ANSWERS
+from motiongpt3.motion.formats import write_motion
+from tests import tiny
+from tests.web.running import running
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+TIMEOUT = 90_000  # milliseconds; without a graphics card every frame is drawn by the processor
+NEWEST = ".turn:last-child .answer"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> MotionGPT3:
+    return tiny.model(tiny.save_backbone(tmp_path_factory.mktemp("backbone")))
+
+
+@pytest.fixture(scope="module")
+def address(model: MotionGPT3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        # What a random model wants cannot be foretold: a question is answered, anything else is done.
+        patch.setattr(MotionGPT3, "answer_wanted", _wanted)
+        with running(model, tmp_path_factory.mktemp("out"), gradio=False) as address:
+            yield address
+
+
+def _wanted(self: MotionGPT3, requests: list[str]) -> torch.Tensor:
+    answer = "text" if requests[0].endswith("?") else "motion"
+    return torch.eye(len(ANSWERS))[ANSWERS.index(answer)][None]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("no Chromium on this machine (on Debian: apt install chromium)")
+    options = [
+        "--no-sandbox",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        "--ignore-gpu-blocklist",
+    ]
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=options)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page, ready, in a small window; asking another machine, or complaining, fails."""
+    context = browser.new_context(viewport={"width": 640, "height": 560}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda asked: wrong.append(asked.url) if _is_elsewhere(asked.url, address) else None)
+    page.goto(address)
+    page.wait_for_selector(".pill[data-state=ready]")
+    yield page
+    context.close()
+    assert [line for line in wrong if not line.startswith("Failed to load resource")] == []
+
+
+def _is_elsewhere(url: str, address: str) -> bool:
+    return not url.startswith((f"{address}/", "data:", "blob:"))
+
+
+def say(page: Any, words: str) -> None:
+    page.fill("#text", words)
+    page.press("#text", "Enter")
+
+
+def wait_for_reply(page: Any) -> None:
+    """Wait until what was asked for is there, whatever it is."""
+    page.wait_for_selector(".send[aria-label^=Send]")
+
+
+def shown_joints(page: Any) -> np.ndarray:
+    """The joints that the newest viewer has."""
+    script = "Array.from([...document.querySelectorAll('.answer .viewer')].at(-1).viewer.joints)"
+    return np.array(page.evaluate(script), np.float32).reshape(-1, 22, 3)
+
+
+def frame(page: Any) -> int:
+    return int(page.evaluate("[...document.querySelectorAll('.answer .viewer')].at(-1).viewer.currentFrame"))
+
+
+def picture(page: Any) -> bytes:
+    return bytes(page.locator(f"{NEWEST} canvas").screenshot())
+
+
+def downloaded(page: Any, name: str, folder: Path) -> Path:
+    with page.expect_download() as started:
+        page.locator(f"{NEWEST} .tools").get_by_role("link", name=name, exact=True).click()
+    path = folder / started.value.suggested_filename
+    started.value.save_as(path)
+    return path
+
+
+def test_words_become_a_figure_that_moves(page: Any, model: MotionGPT3, tmp_path: Path) -> None:
+    page.click("summary")
+    page.fill("#seed", "7")
+    page.fill("#seconds", "1.2")
+    say(page, "jump")
+    page.wait_for_selector(f"{NEWEST} .viewer")
+    (expected,) = model.generate(["jump"], 24, seeds=[7])
+    np.testing.assert_allclose(shown_joints(page), expected.joints.numpy(), atol=1e-5)
+    # The picture changes with the frame, and is the same again at the same frame.
+    page.locator(f"{NEWEST} canvas").focus()
+    page.keyboard.press("f")
+    page.keyboard.press("Home")
+    assert frame(page) == 0
+    first = picture(page)
+    page.keyboard.press("Shift+ArrowRight")
+    assert frame(page) == 10
+    assert picture(page) != first
+    page.keyboard.press("Home")
+    assert picture(page) == first
+    page.keyboard.press("End")
+    assert frame(page) == 23
+    # It plays by itself, and stands when told.
+    page.keyboard.press("Home")
+    page.keyboard.press("Space")
+    page.wait_for_function("[...document.querySelectorAll('.answer .viewer')].at(-1).viewer.currentFrame > 0")
+    page.keyboard.press("Space")
+    assert page.locator(f"{NEWEST} .controls button").first.get_attribute("aria-label").startswith("Play")
+    # Every file opens with something else than what wrote it.
+    joints = np.load(downloaded(page, "npy", tmp_path))
+    np.testing.assert_array_equal(joints, shown_joints(page))
+    bvh = downloaded(page, "BVH", tmp_path)
+    assert bvh.name == "jump-seed7.bvh"
+    assert "Frames: 24" in bvh.read_text()
+    with np.load(downloaded(page, "AMASS", tmp_path)) as arrays:
+        assert arrays["poses"].shape == (24, 156)
+    assert downloaded(page, "mp4", tmp_path).read_bytes()[4:8] == b"ftyp"
+    command = page.locator("[data-copies^='motiongpt3']").get_attribute("data-copies")
+    assert command == "motiongpt3 generate jump --seed 7 --length 24"
+
+
+def test_a_shared_address_makes_the_same_again(page: Any, address: str, model: MotionGPT3) -> None:
+    page.goto(f"{address}/?prompt=turn&seed=5&seconds=1&steps=3")
+    page.wait_for_selector(f"{NEWEST} .viewer")
+    (expected,) = model.generate(["turn"], 20, seeds=[5], steps=3)
+    np.testing.assert_allclose(shown_joints(page), expected.joints.numpy(), atol=1e-5)
+    link = page.locator("[data-copies^='http']").get_attribute("data-copies")
+    assert link == f"{address}/?prompt=turn&seed=5&seconds=1&steps=3"
+
+
+def test_a_file_is_captioned_continued_and_filled(page: Any, model: MotionGPT3, tmp_path: Path) -> None:
+    (clip,) = model.generate(["jump"], 40, seeds=[3])
+    write_motion(clip, tmp_path / "my clip.bvh")
+    page.set_input_files("input[type=file]", tmp_path / "my clip.bvh")
+    page.wait_for_selector(".attached button")
+    say(page, "what is it?")
+    page.wait_for_selector(f"{NEWEST} .words:not(:empty)")
+    wait_for_reply(page)
+    assert page.locator(".said .viewer").count() == 1
+    say(page, "jump")
+    page.wait_for_selector(f"{NEWEST} .viewer")
+    wait_for_reply(page)
+    made = shown_joints(page)
+    page.locator(NEWEST).get_by_role("button", name="Continue").click()
+    page.wait_for_selector(".turn:nth-child(3) .viewer")
+    wait_for_reply(page)
+    continued = shown_joints(page)
+    np.testing.assert_array_equal(continued[: len(made)], made)
+    assert len(continued) > len(made)
+    assert page.locator(f"{NEWEST} .mark.given").count() == 1
+    page.locator(".turn:nth-child(2)").get_by_role("button", name="Fill the middle").click()
+    page.wait_for_selector(".turn:nth-child(4) .viewer")
+    filled = shown_joints(page)
+    quarter = len(made) // 4
+    np.testing.assert_array_equal(filled[:quarter], made[:quarter])
+    assert len(filled) == len(made)
+    assert np.abs(filled - made).max() > 1e-3
+
+
+def test_prompts_follow_each_other(page: Any) -> None:
+    page.get_by_role("tab", name="Timeline").click()
+    for row in page.locator(".lines li").all():
+        row.locator("input").nth(1).fill("1")
+    page.click(".send")
+    page.wait_for_selector(f"{NEWEST} .viewer")
+    assert len(shown_joints(page)) == 60
+    assert page.locator(".said li").count() == 3
+
+
+def test_a_narrow_screen_has_it_all(page: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.get_by_role("button", name="Dark or light").click()
+    page.click("summary")
+    page.select_option("#count", "2")
+    page.click("summary")
+    say(page, "jump")
+    page.wait_for_selector(f"{NEWEST} .viewer")
+    width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]
+    page.get_by_role("button", name="Sample 2").click()
+    assert "seed" in page.locator("[data-copies^='http']").get_attribute("data-copies")
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, a, input:not([hidden]), select, textarea')]"
+        ".filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length)).map(e => e.outerHTML)"
+    )
+    assert unnamed == []
+
+
+def test_what_goes_wrong_is_said(page: Any, tmp_path: Path, address: str) -> None:
+    (tmp_path / "evil.npy").write_bytes(b"\x80\x04pickle")
+    page.set_input_files("input[type=file]", tmp_path / "evil.npy")
+    page.wait_for_selector(".attached.wrong")
+    assert "not NumPy joints" in page.locator(".attached.wrong").text_content()
+    say(page, "a" * 900)
+    page.wait_for_selector(f"{NEWEST} .problem")
+    assert "too long" in page.locator(f"{NEWEST} .problem").text_content()
+    page.route("**/api/**", lambda route: route.abort())
+    page.locator(NEWEST).get_by_role("button", name="Try again").click()
+    page.wait_for_function("document.querySelector('.problem')?.textContent.includes('cannot be reached')")
+    page.unroute("**/api/**")
+
+
+def test_a_reply_can_be_stopped(page: Any) -> None:
+    page.route("**/api/chat", lambda route: None)
+    say(page, "jump")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_selector(f"{NEWEST} .note")
+    assert page.locator(NEWEST).text_content() == "Stopped."

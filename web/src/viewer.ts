@@ -1,0 +1,314 @@
+/** A motion on the page: the stage, and under it what plays it. */
+
+import { type Clip, isGiven, type MotionInfo } from "./clip";
+import { h, icon, type Icon } from "./dom";
+import { type Actor, DARK, LIGHT, Stage } from "./stage";
+
+const SPEEDS = [0.25, 0.5, 1, 2];
+
+export interface Take {
+  clip: Clip;
+  info: MotionInfo;
+}
+
+export const isDark = (): boolean => document.documentElement.dataset["theme"] === "dark";
+
+/** Viewers that are on the page, the one that was used last at the end. */
+const viewers: Viewer[] = [];
+
+/** The viewer that keys are for. */
+export const activeViewer = (): Viewer | undefined => viewers[viewers.length - 1];
+
+/** Lets everything stand still that is on the page. */
+export function pauseViewers(): void {
+  for (const viewer of viewers) viewer.pause();
+}
+
+export function redressViewers(): void {
+  for (const viewer of viewers) viewer.redress();
+}
+
+/** Background of the scrubber: what was given and made, or the prompts of a sequence. */
+function track(info: MotionInfo, last: number): string {
+  const parts: [string, number][] = [];
+  for (const [start, stop] of info.given) parts.push(["made", start - 0.5], ["given", stop - 0.5]);
+  if (info.given.length) parts.push(["made", last]);
+  else info.segments.forEach((segment, index) => parts.push([`segment-${index % 2}`, segment.stop - 0.5]));
+  let from = 0;
+  const stops = parts.map(([name, stop]) => {
+    const to = (100 * Math.max(0, Math.min(stop, last))) / Math.max(last, 1);
+    const colour = `var(--${name}) ${from.toFixed(2)}% ${to.toFixed(2)}%`;
+    from = to;
+    return colour;
+  });
+  return stops.length ? `linear-gradient(90deg, ${stops.join(", ")})` : "var(--track)";
+}
+
+export class Viewer {
+  readonly element: HTMLElement;
+  private readonly canvas: HTMLCanvasElement;
+  private readonly scrubber: HTMLInputElement;
+  private readonly time: HTMLElement;
+  private readonly playButton: HTMLButtonElement;
+  private readonly legend: HTMLElement;
+  private readonly speed: HTMLSelectElement;
+  private readonly stage: Stage;
+  private readonly frames: number;
+  private readonly fps: number;
+  private frame = 0;
+  private playing = false;
+  private loop = true;
+  private compared = false;
+  private ghosts = false;
+  private paths = true;
+  private visible = false;
+  private last = 0;
+
+  /**
+   * @param takes samples of one request, side by side
+   * @param source what they were made from, to compare with
+   * @param quiet without controls, as decoration
+   */
+  constructor(private readonly takes: Take[], private readonly source: Take | null = null, quiet = false) {
+    const title = takes[0]!.info.title;
+    this.frames = Math.max(...takes.map((take) => take.clip.frames));
+    this.fps = takes[0]!.clip.fps;
+    this.canvas = h("canvas", {
+      class: "stage",
+      tabindex: quiet ? -1 : 0,
+      role: "img",
+      "aria-label": `A moving figure: ${title}. Space plays and pauses, the arrow keys step.`,
+    });
+    this.scrubber = h("input", {
+      type: "range", class: "scrubber", min: 0, max: this.frames - 1, step: 1, value: 0, "aria-label": "Frame",
+      oninput: () => {
+        this.pause();
+        this.seek(Number(this.scrubber.value));
+      },
+    });
+    this.time = h("output", { class: "time" });
+    this.playButton = this.button("pause", "Pause (space)", () => this.toggle());
+    this.speed = h("select", { class: "speed", "aria-label": "Speed", title: "Speed" },
+      ...SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
+    this.legend = h("div", { class: "legend" });
+    const controls = h("div", { class: "controls" },
+      this.playButton, this.scrubber, this.time, this.speed,
+      this.switch("loop", "Loop (L)", true, (on) => { this.loop = on; }),
+      this.switch("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
+      this.switch("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
+      this.switch("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
+      source && this.switchText("Compare", "Beside the motion that was given (C)", (on) => this.compare(on)),
+      this.button("expand", "Full window (X)", () => this.expand()),
+    );
+    this.element = h("figure", { class: quiet ? "viewer quiet" : "viewer" }, this.canvas, this.legend, quiet ? null : controls);
+    this.stage = new Stage(this.canvas, isDark() ? DARK : LIGHT, () => this.run());
+    this.stage.setZoom(false);
+    this.canvas.addEventListener("wheel", (event) => this.stage.setZoom(this.expanded || event.ctrlKey), { capture: true });
+    this.element.addEventListener("pointerdown", () => this.activate());
+    this.element.addEventListener("focusin", () => this.activate());
+    this.stage.cast(this.actors());
+    this.describe();
+    viewers.push(this);
+    new ResizeObserver(() => this.resize()).observe(this.canvas);
+    new IntersectionObserver((entries) => {
+      this.visible = entries.some((entry) => entry.isIntersecting);
+      if (this.visible) this.run();
+    }).observe(this.canvas);
+    this.play();
+  }
+
+  /** Joints of a sample, for tests and for those who look into the console. */
+  get joints(): Float32Array {
+    return this.takes[0]!.clip.joints;
+  }
+
+  get currentFrame(): number {
+    return Math.min(Math.round(this.frame), this.frames - 1);
+  }
+
+  get expanded(): boolean {
+    return this.element.classList.contains("expanded");
+  }
+
+  play(): void {
+    if (this.frame >= this.frames - 1) this.frame = 0;
+    this.setPlaying(true);
+    this.run();
+  }
+
+  pause(): void {
+    this.setPlaying(false);
+  }
+
+  toggle(): void {
+    if (this.playing) this.pause();
+    else this.play();
+  }
+
+  /** Goes to a frame, from the last one if negative. */
+  seek(frame: number): void {
+    this.frame = Math.max(0, Math.min(this.frames - 1, frame));
+    this.stage.arrive();
+    this.show();
+    this.run();
+  }
+
+  step(frames: number): void {
+    this.pause();
+    this.seek(Math.round(this.frame) + frames);
+  }
+
+  /** Does what a key stands for; whether it stands for anything. */
+  key(event: KeyboardEvent): boolean {
+    const actions: Record<string, () => void> = {
+      " ": () => this.toggle(),
+      ArrowLeft: () => this.step(event.shiftKey ? -10 : -1),
+      ArrowRight: () => this.step(event.shiftKey ? 10 : 1),
+      Home: () => this.step(-this.frames),
+      End: () => this.step(this.frames),
+      Escape: () => this.expanded && this.expand(),
+      x: () => this.expand(),
+      ...Object.fromEntries(["l", "f", "t", "g", "c"].map((letter) => [letter, () => this.press(letter)])),
+    };
+    const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    action?.();
+    return action !== undefined;
+  }
+
+  redress(): void {
+    this.stage.dress(isDark() ? DARK : LIGHT);
+    this.run();
+  }
+
+  dispose(): void {
+    this.setPlaying(false);
+    viewers.splice(viewers.indexOf(this), 1);
+    this.stage.dispose();
+    this.element.remove();
+  }
+
+  private actors(): Actor[] {
+    const actors = this.takes.map(({ clip, info }) => ({ clip, given: (frame: number) => isGiven(info, frame) }));
+    if (this.compared && this.source) actors.unshift({ clip: this.source.clip, given: () => true });
+    return actors;
+  }
+
+  private describe(): void {
+    const { info } = this.takes[0]!;
+    const parts: (HTMLElement | string)[] = [];
+    const mark = (kind: string, text: string) => h("span", { class: `mark ${kind}` }, text);
+    if (info.given.length || this.compared) parts.push(mark("given", "given"), mark("made", "made"));
+    if (this.takes.length > 1) {
+      parts.push(`${this.takes.length} samples, seeds ${this.takes.map((take) => take.info.seed).join(", ")}`);
+    }
+    this.legend.replaceChildren(...parts);
+    this.scrubber.style.setProperty("--fill", track(info, this.frames - 1));
+  }
+
+  private compare(on: boolean): void {
+    this.compared = on;
+    this.stage.cast(this.actors());
+    this.stage.setPathsShown(this.paths);
+    this.stage.setGhostsShown(this.ghosts);
+    this.describe();
+    this.show();
+  }
+
+  private expand(): void {
+    const expanded = this.element.classList.toggle("expanded");
+    document.body.classList.toggle("has-expanded", expanded);
+    this.stage.setZoom(expanded);
+    this.resize();
+  }
+
+  private activate(): void {
+    viewers.splice(viewers.indexOf(this), 1);
+    viewers.push(this);
+  }
+
+  private press(letter: string): void {
+    this.element.querySelector<HTMLButtonElement>(`[data-key="${letter}"]`)?.click();
+  }
+
+  private setPlaying(playing: boolean): void {
+    this.playing = playing;
+    this.playButton.replaceChildren(icon(playing ? "pause" : "play"));
+    this.playButton.title = playing ? "Pause (space)" : "Play (space)";
+    this.playButton.setAttribute("aria-label", this.playButton.title);
+  }
+
+  private resize(): void {
+    const scale = Math.min(window.devicePixelRatio || 1, 2);
+    this.canvas.width = Math.round(this.canvas.clientWidth * scale);
+    this.canvas.height = Math.round(this.canvas.clientHeight * scale);
+    this.run();
+  }
+
+  private show(): void {
+    const frame = this.currentFrame;
+    this.stage.show(this.frame);
+    this.scrubber.value = String(frame);
+    const seconds = (frame / this.fps).toFixed(1);
+    const info = this.takes[0]!.info;
+    const segment = info.segments.find((one) => frame < one.stop);
+    this.time.textContent = `${seconds} s · ${frame + 1}/${this.frames}`;
+    this.scrubber.setAttribute("aria-valuetext", `${seconds} seconds, frame ${frame + 1} of ${this.frames}`);
+    if (segment) this.legend.textContent = segment.prompt;
+  }
+
+  private waiting = false;
+
+  /** Draws, again and again while something moves and can be seen. */
+  private run(): void {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame((now) => {
+      this.waiting = false;
+      const seconds = Math.min((now - this.last) / 1000, 0.1);
+      this.last = now;
+      if (!this.element.isConnected || !this.visible) return;
+      if (this.playing) this.advance(seconds);
+      if (this.stage.draw(seconds) || this.playing) this.run();
+    });
+  }
+
+  private advance(seconds: number): void {
+    this.frame += seconds * this.fps * Number(this.speed.value);
+    if (this.frame > this.frames - 1) {
+      if (this.loop) {
+        this.frame = 0;
+        this.stage.arrive();
+      }
+      else {
+        this.frame = this.frames - 1;
+        this.setPlaying(false);
+      }
+    }
+    this.show();
+  }
+
+  private button(name: Icon, label: string, press: () => void): HTMLButtonElement {
+    return h("button", { type: "button", class: "tool", title: label, "aria-label": label, onclick: press }, icon(name));
+  }
+
+  private switch(name: Icon, label: string, on: boolean, set: (on: boolean) => void): HTMLButtonElement {
+    const key = /\((\w)\)/.exec(label)![1]!.toLowerCase();
+    const button = h("button", {
+      type: "button", class: "tool", title: label, "aria-label": label, "aria-pressed": String(on), "data-key": key,
+      onclick: () => {
+        const pressed = button.getAttribute("aria-pressed") !== "true";
+        button.setAttribute("aria-pressed", String(pressed));
+        set(pressed);
+        this.run();
+      },
+    }, icon(name));
+    return button;
+  }
+
+  private switchText(text: string, label: string, set: (on: boolean) => void): HTMLButtonElement {
+    const button = this.switch("path", label, false, set);
+    button.replaceChildren(text);
+    button.classList.add("worded");
+    return button;
+  }
+}
