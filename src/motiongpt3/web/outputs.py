@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from motiongpt3.cli.samples import Request, sample_name
+from motiongpt3.cli.samples import Request, sample_name, write_strip, write_video
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.formats import FORMATS, write_motion
 from motiongpt3.motion.motion import Motion
-from motiongpt3.render.skeleton import write_strip, write_video
 from motiongpt3.web.store import Entry, Store
 
 
