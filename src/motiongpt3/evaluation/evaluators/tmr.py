@@ -105,18 +105,24 @@ def load_tmr_evaluator(folder: str | Path, device: str = "cpu") -> TMREvaluator:
         CheckpointError: if a file is damaged, hostile, or of another network.
     """
     folder = Path(folder)
-    encoders = []
+    encoders: dict[str, ActorEncoder] = {}
     for name, width in (("motion_encoder", FEATURE_WIDTH), ("text_encoder", WORD_WIDTH)):
         encoder = ActorEncoder(width)
         path = folder / WEIGHTS / f"{name}.pt"
         load_strictly(encoder, read_checkpoint(path), str(path))
-        encoders.append(encoder)
+        encoders[name] = encoder
     words = folder / WORDS
     if not words.is_dir():
         raise InputError(
             f"{folder} has no folder {WORDS}: put distilbert-base-uncased there, whose words TMR reads"
         )
-    return TMREvaluator(*encoders, _statistics(folder), load_sentence_encoder(words, device), device)
+    return TMREvaluator(
+        encoders["motion_encoder"],
+        encoders["text_encoder"],
+        _statistics(folder),
+        load_sentence_encoder(words, device),
+        device,
+    )
 
 
 def _statistics(folder: Path) -> Statistics:

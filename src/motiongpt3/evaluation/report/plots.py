@@ -10,7 +10,7 @@ from motiongpt3.evaluation.protocol.setting import Sample
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.features import FRAMES_PER_SECOND
 from motiongpt3.motion.motion import Motion
-from motiongpt3.render.skeleton import write_strip
+from motiongpt3.render.strips import write_strip
 
 REAL_COLOUR, MADE_COLOUR = "#888888", "#d9622b"
 
