@@ -34,6 +34,7 @@ class Wordings:
         bare: of those, the fraction that is the caption alone.
         completions: requests to continue the clip, and to fill it, per clip.
         captioning: requests for a caption, per clip.
+        bare_captioning: of those, the fraction that is the model's own wording of the task.
         lengths: of the requests for a caption, the fraction that states the length or asks for it.
         longest_answer: captions of more tokens are left out of the answers where there are shorter ones.
     """
@@ -42,6 +43,7 @@ class Wordings:
     bare: float = 0.5
     completions: int = 1
     captioning: int = 2
+    bare_captioning: float = 0.0
     lengths: float = 0.1
     longest_answer: int = 12
 
@@ -171,7 +173,10 @@ class _Writer:
         for _ in range(self._wordings.captioning if plain else 0):
             long = with_length and self._random.random() < self._wordings.lengths
             template = self._one_of(with_length if long else plain)
-            opening, after = self._around_motion(self._fill(self._one_of(template.inputs), clip, ""))
+            request = self._fill(self._one_of(template.inputs), clip, "")
+            if not long and self._random.random() < self._wordings.bare_captioning:
+                request = self._model.request_for("m2t")
+            opening, after = self._around_motion(request)
             answers = captions
             if template.class_name == "m2l":
                 outputs = [self._one_of(template.outputs) for _ in range(2)]
