@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -81,7 +82,7 @@ def evaluate(
 
     if task not in TASKS:
         raise InputError(f"no task {task!r}: choose from {', '.join(TASKS)}")
-    changes = {
+    changes: dict[str, Any] = {
         "lengths": lengths,
         "multimodality_captions": multimodality,
         "pool_size": pool_size,

@@ -79,7 +79,7 @@ def whole_split_recall(texts: Tensor, motions: Tensor, alike: Tensor | None = No
     """
     distances = pairwise_distances(texts, motions)
     right = torch.eye(len(texts), dtype=torch.bool) if alike is None else alike
-    found = {}
+    found: dict[str, float] = {}
     for name, table, good in (("t2m", distances, right), ("m2t", distances.T, right.T)):
         best = table.masked_fill(~good, torch.inf).amin(1, keepdim=True)
         ranks = (table < best).sum(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Page:
 
     def markdown(self) -> str:
         """The page in Markdown."""
-        lines = {
+        lines: dict[str, Callable[[Any], str]] = {
             "title": lambda text: f"# {text}",
             "heading": lambda text: f"## {text}",
             "text": str,
