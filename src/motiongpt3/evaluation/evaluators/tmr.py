@@ -105,24 +105,21 @@ def load_tmr_evaluator(folder: str | Path, device: str = "cpu") -> TMREvaluator:
         CheckpointError: if a file is damaged, hostile, or of another network.
     """
     folder = Path(folder)
-    encoders: dict[str, ActorEncoder] = {}
-    for name, width in (("motion_encoder", FEATURE_WIDTH), ("text_encoder", WORD_WIDTH)):
-        encoder = ActorEncoder(width)
-        path = folder / WEIGHTS / f"{name}.pt"
-        load_strictly(encoder, read_checkpoint(path), str(path))
-        encoders[name] = encoder
+    motion_encoder = _encoder(folder / WEIGHTS / "motion_encoder.pt", FEATURE_WIDTH)
+    text_encoder = _encoder(folder / WEIGHTS / "text_encoder.pt", WORD_WIDTH)
     words = folder / WORDS
     if not words.is_dir():
         raise InputError(
             f"{folder} has no folder {WORDS}: put distilbert-base-uncased there, whose words TMR reads"
         )
-    return TMREvaluator(
-        encoders["motion_encoder"],
-        encoders["text_encoder"],
-        _statistics(folder),
-        load_sentence_encoder(words, device),
-        device,
-    )
+    reader = load_sentence_encoder(words, device)
+    return TMREvaluator(motion_encoder, text_encoder, _statistics(folder), reader, device)
+
+
+def _encoder(path: Path, values: int) -> ActorEncoder:
+    encoder = ActorEncoder(values)
+    load_strictly(encoder, read_checkpoint(path), str(path))
+    return encoder
 
 
 def _statistics(folder: Path) -> Statistics:
