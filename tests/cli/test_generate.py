@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from motiongpt3.body.embedded import BONE_NAMES
 from motiongpt3.cli import generate as verb
 from motiongpt3.cli.main import main
 from motiongpt3.errors import InputError
 from motiongpt3.motion.formats import read_motion
+from motiongpt3.motion.formats.gltf import read_gltf
 from motiongpt3.motion.motion import Motion
 from tests.figures import rest_pose
 
@@ -94,6 +96,7 @@ def test_the_options_are_these():
         "out",
         "format",
         "clean",
+        "style",
         "device",
     }
     assert options == {f"--{name}" for name in own | {"help", "config", "print_config", "debug"}} | {"-h"}
@@ -191,6 +194,21 @@ def test_fbx_without_blender_is_refused_before_anything_is_made(model, monkeypat
     assert generate("walk", "--format", "fbx") == 2
     assert "no-such-blender" in capsys.readouterr().err
     assert not model.calls
+
+
+def test_a_body_is_shown_if_asked(model, monkeypatch):
+    drawn: list[tuple[str, str]] = []
+    for name in ("write_video", "render_with_blender"):
+        monkeypatch.setattr(
+            f"motiongpt3.cli.samples.{name}",
+            lambda motion, path, *rest, **options: drawn.append((path.name, options.get("style", rest[-1:]))),
+        )
+    monkeypatch.setattr("motiongpt3.cli.generate.find_blender", lambda purpose: [])
+    assert generate("walk", "--format", "glb,mp4,blender", "--style", "mesh") == 0
+    assert drawn == [("walk-seed0.mp4", "mesh"), ("walk-seed0.blender.png", ("mesh",))]
+    made = read_gltf("out/walk-seed0.glb")
+    assert len(made.document["skins"][0]["joints"]) == len(BONE_NAMES)
+    assert json.loads(Path("out/walk-seed0.json").read_text())["style"] == "mesh"
 
 
 def test_a_file_that_is_not_ours_is_not_overwritten(model):

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -20,7 +20,7 @@ from motiongpt3.cli.length import parse_length
 from motiongpt3.errors import InputError
 
 MOTION_FORMATS = ("npy", "bvh", "glb", "gltf", "npz", "csv", "fbx")
-FORMATS = (*MOTION_FORMATS, "mp4", "gif", "png")
+FORMATS = (*MOTION_FORMATS, "mp4", "gif", "png", "blender")
 MAX_SAMPLES = 1000
 MAX_GUIDANCE = 100.0
 # Motions made in one pass through the model: bounds memory; the motions do not depend on it.
@@ -40,15 +40,16 @@ def generate(
     out: Path = Path("out"),
     format: str = "npy,bvh,mp4,png",
     clean: str | None = None,
+    style: Literal["skeleton", "cylinders", "mesh"] = "cylinders",
     device: str = "auto",
 ) -> int:
     """Make motions from sentences.
 
     Every sample becomes files named after its prompt and seed: joint positions (npy: frames x 22 x 3, metres,
     y up), files for other programs (bvh, glb, gltf, fbx through Blender, npz as AMASS has it, csv of joint
-    angles), a film (mp4, gif) and a strip of poses (png), with a json of what was asked for. Asking for
-    the same again writes the same files again; a file of anything else is never overwritten: the new one gets
-    a number.
+    angles), a film (mp4, gif), a strip of poses (png) and a picture of the whole motion by Blender, with a
+    json of what was asked for. Asking for the same again writes the same files again; a file of anything else
+    is never overwritten: the new one gets a number.
 
     Args:
         prompt: what the person does, in English; several sentences make several motions.
@@ -61,9 +62,10 @@ def generate(
         scheduler: how to denoise (ddpm, ddim, dpm++, euler, heun, as fits the model).
         model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini).
         out: folder to write to.
-        format: which files, separated by commas: npy, bvh, glb, gltf, npz, csv, fbx, mp4, gif, png.
+        format: which files, separated by commas: npy, bvh, glb, gltf, npz, csv, fbx, mp4, gif, png, blender.
         clean: repairs, separated by commas: smooth, feet (that stand do not slide), floor; all for these; or
             loop, a part that can be played in a circle.
+        style: what films and Blender show: skeleton, cylinders, or mesh: a body, which glTF files then wear.
         device: auto, cpu, cuda or mps.
 
     Returns:
@@ -93,7 +95,7 @@ def generate(
     frames = None if typed_length is None else typed_length.to_frames(loaded.fps, loaded.frame_range)
 
     requests = [
-        Request(sentence, one_seed, length, str(where), guidance, steps, scheduler, clean)
+        Request(sentence, one_seed, length, str(where), guidance, steps, scheduler, clean, style)
         for sentence in sentences
         for one_seed in seeds
     ]
@@ -157,7 +159,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
     Raises:
         InputError: an unknown format, or none.
-        MissingDependencyError: FBX without Blender.
+        MissingDependencyError: what Blender makes, without Blender.
     """
     names = [name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()]
     for name in names:
@@ -167,6 +169,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
         raise InputError(f"no format given: choose from {', '.join(FORMATS)}")
     if "fbx" in names:
         find_blender("writing FBX")
+    if "blender" in names:
+        find_blender("a picture by Blender")
     return tuple(dict.fromkeys(names))
 
 

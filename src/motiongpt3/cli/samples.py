@@ -16,12 +16,15 @@ from typing import Any
 from motiongpt3.cli.generate import MOTION_FORMATS
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
-from motiongpt3.motion.formats import write_motion
+from motiongpt3.motion.formats import WriteOptions, write_motion
 from motiongpt3.motion.motion import Motion
+from motiongpt3.render.blender import render_with_blender
+from motiongpt3.render.figures import Style
 from motiongpt3.render.film import write_video
 from motiongpt3.render.strips import write_strip
 
 _SLUG_LENGTH = 60
+_SKINNED = ("glb", "gltf")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Request:
         model: as found: folder or hub id.
         guidance, steps, scheduler: as typed; ``None`` is the model's own.
         clean: repairs, as typed; ``None`` for none.
+        style: what films and pictures by Blender show.
     """
 
     prompt: str
@@ -45,6 +49,7 @@ class Request:
     steps: int | None
     scheduler: str | None
     clean: str | None = None
+    style: Style = "cylinders"
 
 
 def sample_name(request: Request, prompt_index: int | None) -> str:
@@ -87,13 +92,16 @@ def write_sample(
         )
     paths = []
     for name in formats:
-        path = out / f"{stem}.{name}"
+        path = out / (f"{stem}.blender.png" if name == "blender" else f"{stem}.{name}")
         if name in MOTION_FORMATS:
-            write_motion(motion, path)
+            worn = WriteOptions(skin="body") if name in _SKINNED and request.style == "mesh" else None
+            write_motion(motion, path, options=worn)
+        elif name == "blender":
+            render_with_blender(motion, path, "sequence", request.style, caption=request.prompt)
         elif name == "png":
             write_strip(motion, path, [request.prompt])
         else:
-            write_video(motion, path, caption=request.prompt)
+            write_video(motion, path, caption=request.prompt, style=request.style)
         paths.append(path)
         written()
     return paths
