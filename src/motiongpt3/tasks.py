@@ -51,7 +51,15 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task("t2m", "text-to-motion", "needed", "none", "motion", CAPTION, f"Generate motion: {CAPTION}"),
-        Task("m2t", "motion-to-text", "optional", "whole", "text", MOTION, f"Generate text: {MOTION}"),
+        Task(
+            "m2t",
+            "motion-to-text",
+            "optional",
+            "whole",
+            "text",
+            f"Generate text: {MOTION}",
+            f"Generate text: {MOTION}",
+        ),
         Task(
             "pred",
             "motion prediction",

@@ -174,7 +174,7 @@ class _Writer:
             long = with_length and self._random.random() < self._wordings.lengths
             template = self._one_of(with_length if long else plain)
             request = self._fill(self._one_of(template.inputs), clip, "")
-            if not long and self._random.random() < self._wordings.bare_captioning:
+            if template.class_name == "m2t" and not long and self._bare_captioning():
                 request = self._model.request_for("m2t")
             opening, after = self._around_motion(request)
             answers = captions
@@ -183,6 +183,9 @@ class _Writer:
                 answers = tuple(self._answer(self._fill(output, clip, "")) for output in outputs)
             found.append(Captioning(opening, after, answers))
         return found
+
+    def _bare_captioning(self) -> bool:
+        return self._random.random() < self._wordings.bare_captioning
 
     def _captions_as_answers(self, clip: EncodedClip) -> tuple[tuple[int, ...], ...]:
         answers = sorted((self._answer(caption) for caption in clip.captions), key=len)
