@@ -25,7 +25,7 @@ from motiongpt3.models.motion_tokens import MotionTokenGPT, MotionTokenGPTConfig
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
 from motiongpt3.models.placeholders import LatentPlaceholdersConfig
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
-from motiongpt3.training import motion_tokens, stages, vae, vq
+from motiongpt3.training import evaluator, motion_tokens, stages, vae, vq
 from motiongpt3.training.optimization import OptimizerConfig
 from motiongpt3.training.runs import RunConfig
 from tests import tiny
@@ -69,6 +69,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         (stages, "train_language"),
         (vq, "train_vq"),
         (motion_tokens, "train_motion_tokens"),
+        (evaluator, "train_evaluator"),
     )
     for module, name in recipes:
         function = getattr(module, name)

@@ -43,7 +43,6 @@ from motiongpt3.models.text_decoding import TextDecoding, TokenChoice, decode_te
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
-from motiongpt3.tasks import task_named
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -400,7 +399,8 @@ class MotionTokenGPT(nn.Module):
         Raises:
             InputError: if a motion or request cannot be used.
         """
-        wording = task_named("m2t").request if prompts is None else prompts
+        # The motion alone, as in training.
+        wording = GIVEN_MARKER if prompts is None else prompts
         asked = paired(motions, prompts=wording, seeds=counted(seeds, motions))
         requests, numbers = [row[0] for row in asked], [row[1] for row in asked]
         _check_batch(numbers, batch_size)
