@@ -166,15 +166,15 @@ class _Writer:
     def _captioning(self, clip: EncodedClip) -> list[Captioning]:
         """Requests for words about a clip, each with the answers that fit it."""
         usable = [t for t in self._templates if t.model_task == "m2t"]
-        plain = [t for t in usable if not _speaks_of_length(t)]
-        with_length = [t for t in usable if _speaks_of_length(t)]
+        plain = [t for t in usable if t.class_name == "m2t" and not _speaks_of_length(t)]
+        with_length = [t for t in usable if t not in plain]
         captions = self._captions_as_answers(clip)
         found = []
         for _ in range(self._wordings.captioning if plain else 0):
             long = with_length and self._random.random() < self._wordings.lengths
             template = self._one_of(with_length if long else plain)
             request = self._fill(self._one_of(template.inputs), clip, "")
-            if template.class_name == "m2t" and not long and self._bare_captioning():
+            if not long and self._random.random() < self._wordings.bare_captioning:
                 request = self._model.request_for("m2t")
             opening, after = self._around_motion(request)
             answers = captions
@@ -183,9 +183,6 @@ class _Writer:
                 answers = tuple(self._answer(self._fill(output, clip, "")) for output in outputs)
             found.append(Captioning(opening, after, answers))
         return found
-
-    def _bare_captioning(self) -> bool:
-        return self._random.random() < self._wordings.bare_captioning
 
     def _captions_as_answers(self, clip: EncodedClip) -> tuple[tuple[int, ...], ...]:
         answers = sorted((self._answer(caption) for caption in clip.captions), key=len)
