@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, item_generator, pad_clips
 from motiongpt3.errors import CheckpointError
-from motiongpt3.evaluation.embedding_metrics.retrieval import POOL_SIZE, ranks_in_pools
+from motiongpt3.evaluation.embedding_metrics.retrieval import POOL_SIZE, TOP, hits_in_pools
 from motiongpt3.files import atomic_file
 from motiongpt3.models.matching_evaluator import (
     MatchingEvaluator,
@@ -197,8 +197,8 @@ class EvaluatorTraining(LightningModule):
         self._texts.clear()
         self._motions.clear()
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))
-        ranks = ranks_in_pools(texts[order], motions[order])
-        found = {f"val/r_precision_{k}": (ranks < k).float().mean() for k in (1, 2, 3)}
+        hits = hits_in_pools(texts[order], motions[order])
+        found = {f"val/r_precision_{k}": share.float() for k, share in zip(TOP, hits.mean(1))}
         self.log_dict(found, prog_bar=True)
 
     def configure_optimizers(self) -> Any:

@@ -13,8 +13,8 @@ from motiongpt3.errors import InputError
 from motiongpt3.evaluation.embedding_metrics.frechet import FrechetDistance, frechet_distance, gaussian_of
 from motiongpt3.evaluation.embedding_metrics.retrieval import (
     RetrievalMetric,
+    hits_in_pools,
     pairwise_distances,
-    ranks_in_pools,
     whole_split_recall,
 )
 from motiongpt3.evaluation.embedding_metrics.variety import Diversity, Multimodality
@@ -31,8 +31,7 @@ def test_distances_retrieval_and_matching_are_the_official_ones(golden: Golden) 
     texts, motions, arrays = embeddings(golden)
     found = pairwise_distances(texts[:32], motions[:32])
     np.testing.assert_allclose(found, arrays["dist"], rtol=2e-4, atol=2e-4)
-    ranks = ranks_in_pools(texts[:32], motions[:32])
-    assert [int((ranks < k).sum()) for k in (1, 2, 3)] == arrays["topk"].tolist()
+    assert hits_in_pools(texts[:32], motions[:32]).sum(1).tolist() == arrays["topk"].tolist()
     metric = RetrievalMetric()
     metric.update(torch.arange(32), texts[:32], motions[:32])
     assert float(metric.compute()["matching score"]) * 32 == pytest.approx(
@@ -67,9 +66,23 @@ def test_a_motion_is_ranked_by_those_that_are_closer() -> None:
     texts = torch.tensor([[0.0], [1.0], [2.0], [10.0]])
     motions = torch.tensor([[0.0], [1.4], [0.9], [10.0]])
     # Text 1 finds motion 2 closer than its own; text 2 finds motion 1 closer.
-    assert ranks_in_pools(texts, motions, 4).tolist() == [0, 1, 1, 0]
-    assert ranks_in_pools(texts, torch.zeros(4, 1), 4).tolist() == [1, 1, 1, 1]
-    assert len(ranks_in_pools(texts.repeat(3, 1)[:11], motions.repeat(3, 1)[:11], 4)) == 8
+    assert hits_in_pools(texts, motions, 4, (1, 2)).tolist() == [[1, 0, 0, 1], [1, 1, 1, 1]]
+    assert hits_in_pools(texts.repeat(3, 1)[:11], motions.repeat(3, 1)[:11], 4).shape == (3, 8)
+
+
+def test_motions_that_cannot_be_told_apart_are_found_by_chance() -> None:
+    texts = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    hits = hits_in_pools(texts, torch.full((64, 8), 0.3), 32)
+    torch.testing.assert_close(hits.mean(1), torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64) / 32)
+    # Two of four tie for the second place.
+    motions = torch.tensor([[1.0], [1.0], [0.5], [5.0]])
+    assert hits_in_pools(torch.zeros(4, 1), motions, 4)[:, 0].tolist() == [0, 0.5, 1]
+
+
+def test_the_motion_of_an_equal_caption_is_a_wrong_match() -> None:
+    texts = torch.tensor([[0.0], [0.0], [5.0], [9.0]])
+    motions = torch.tensor([[0.1], [0.2], [5.0], [9.0]])
+    assert hits_in_pools(texts, motions, 4, (1,)).tolist() == [[1, 0, 1, 1]]
 
 
 def test_whole_split_counts_what_says_the_same() -> None:
@@ -121,9 +134,9 @@ def test_diversity_and_multimodality_are_mean_distances() -> None:
 
 def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(InputError, match="do not fill one pool of 32"):
-        ranks_in_pools(torch.zeros(31, 2), torch.zeros(31, 2))
+        hits_in_pools(torch.zeros(31, 2), torch.zeros(31, 2))
     with pytest.raises(InputError, match="do not pair up"):
-        ranks_in_pools(torch.zeros(32, 2), torch.zeros(33, 2))
+        hits_in_pools(torch.zeros(32, 2), torch.zeros(33, 2))
     with pytest.raises(InputError, match="no clips"):
         RetrievalMetric().compute()
     metric = FrechetDistance(2)

@@ -2,13 +2,15 @@
 
 Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", section 6. All pairs of a split
 are put into pools of 32 at random, and what does not fill a pool is left out. In each pool a text ranks all
-motions by Euclidean distance.
+motions by Euclidean distance. Only its own motion counts as found: the motion of another pair with the same
+caption is a wrong match, as in all published values.
 
 Shapes: N pairs, E embedding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,26 +34,29 @@ def pairwise_distances(first: Tensor, second: Tensor) -> Tensor:
     return torch.cdist(first.double(), second.double())
 
 
-def ranks_in_pools(texts: Tensor, motions: Tensor, pool_size: int = POOL_SIZE) -> Tensor:
-    """For each pair in a whole pool, how many motions of the pool are closer to the text than its own.
+def hits_in_pools(
+    texts: Tensor, motions: Tensor, pool_size: int = POOL_SIZE, top: Sequence[int] = TOP
+) -> Tensor:
+    """For each pair in a whole pool: is the text's own motion among the k closest to it?
 
     Args:
         texts: (N, E); neighbours share a pool, so shuffle first.
         motions: (N, E), row i belonging to text i.
         pool_size: pairs in a pool.
+        top: the k.
 
     Returns:
-        (N // pool_size * pool_size,) of 0 … pool_size - 1. Motions that are equally far count half: no
-        order among equals is anyone's merit.
+        (len(top), N // pool_size * pool_size) of 0 or 1, float64. Motions that are equally far can
+        stand in any order: then it is the chance of a hit, so that one motion for all scores k in pool_size.
 
     Raises:
         InputError: if there is not one whole pool.
     """
     distances = _pools(texts, motions, pool_size)
     own = distances.diagonal(dim1=-2, dim2=-1)[..., None]
-    closer = (distances < own).sum(-1)
-    equal = (distances == own).sum(-1) - 1
-    return (closer + equal // 2).flatten()
+    closer = (distances < own).sum(-1).flatten().double()
+    equal = (distances == own).sum(-1).flatten().double()
+    return torch.stack([((k - closer) / equal).clamp(0, 1) for k in top])
 
 
 def _pools(texts: Tensor, motions: Tensor, pool_size: int) -> Tensor:
@@ -63,7 +68,9 @@ def _pools(texts: Tensor, motions: Tensor, pool_size: int) -> Tensor:
         raise InputError(f"{len(texts)} pairs do not fill one pool of {pool_size}: evaluate a larger split")
     shape = (pools, pool_size, -1)
     kept = pools * pool_size
-    return pairwise_distances(texts[:kept].reshape(shape), motions[:kept].reshape(shape))
+    rows, columns = (points[:kept].double().reshape(shape) for points in (texts, motions))
+    # The expanded square does not promise that equal motions are equally far.
+    return torch.cdist(rows, columns, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def whole_split_recall(texts: Tensor, motions: Tensor, alike: Tensor | None = None) -> dict[str, float]:
@@ -136,9 +143,9 @@ class RetrievalMetric(Metric):
             alike = pairwise_distances(texts, texts) < SAME_TEXT
             recalls = whole_split_recall(texts, motions, alike)
             among_all = {name: torch.tensor(value) for name, value in recalls.items()}
-        ranks = ranks_in_pools(texts, motions, self.pool_size)
-        found = {f"R-precision {k}": (ranks < k).double().mean() for k in TOP}
-        kept = len(ranks)
+        hits = hits_in_pools(texts, motions, self.pool_size)
+        found = {f"R-precision {k}": share for k, share in zip(TOP, hits.mean(1))}
+        kept = hits.shape[1]
         distances = torch.linalg.vector_norm((texts[:kept] - motions[:kept]).double(), dim=-1)
         return {**found, "matching score": distances.mean(), **among_all}
 
