@@ -1,6 +1,7 @@
 """All tasks of one model on one split, with the tables for its card.
 
     python benchmarks/mini_evaluation.py models/mini --data datasets/mocap --out results/mini
+    torchrun --nproc-per-node 2 benchmarks/mini_evaluation.py models/mini --data … --out …
 
 Runs ``motiongpt3 evaluate`` for each task into a folder of its own below OUT; what is finished there is taken
 as it is, so that a stopped run goes on. Then prints one Markdown table for each task, real clips beside what
@@ -17,6 +18,7 @@ from typing import Any
 
 from motiongpt3.cli.evaluate import EVALUATOR, evaluate
 from motiongpt3.errors import MotionGPT3Error
+from motiongpt3.evaluation.protocol.processes import joined_processes
 from motiongpt3.evaluation.report.tables import TITLES, markdown_table, metric_tables
 
 TASKS = ("t2m", "m2t", "pred", "inbetween", "reconstruction")
@@ -32,36 +34,48 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--replications", type=int, default=20)
     parser.add_argument("--multimodality", type=int, help="captions; default: the protocol's 100")
+    parser.add_argument("--multimodality-replications", type=int, help="default: all")
     parser.add_argument("--limit", type=int, help="so many clips, evenly; default: all")
     parser.add_argument("--evaluator", default=EVALUATOR)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     summaries: dict[str, Any] = {}
-    for task in options.tasks:
-        try:
-            evaluate(
-                options.model,
-                options.data,
-                options.out / task,
-                task,
-                options.split,
-                options.replications,
-                evaluator=options.evaluator,
-                multimodality=options.multimodality,
-                limit=options.limit,
-                device=options.device,
-            )
-        except MotionGPT3Error as error:
-            print(f"{task}: {error}", file=sys.stderr)
-            return 2
-        found = json.loads((options.out / task / "metrics.json").read_text(encoding="utf-8"))
-        summaries[task] = found["summary"]
-        count = len(found["replications"])
-        print(f"\n### {TITLES[task]} ({found['data']['clips']} clips, {count} replications)\n")
-        for table in metric_tables(found["summary"]):
-            print(markdown_table(table), end="\n\n")
-    print(json.dumps({"benchmark": "mini_evaluation", "model": options.model, "summary": summaries}))
+    with joined_processes() as (rank, _):
+        for task in options.tasks:
+            try:
+                evaluate(
+                    options.model,
+                    options.data,
+                    options.out / task,
+                    task,
+                    options.split,
+                    options.replications,
+                    evaluator=options.evaluator,
+                    multimodality=options.multimodality,
+                    multimodality_replications=options.multimodality_replications,
+                    limit=options.limit,
+                    device=options.device,
+                )
+            except MotionGPT3Error as error:
+                print(f"{task}: {error}", file=sys.stderr)
+                return 2
+            found = json.loads((options.out / task / "metrics.json").read_text(encoding="utf-8"))
+            summaries[task] = found["summary"]
+            if rank == 0:
+                print_tables(task, found)
+    if rank == 0:
+        print(json.dumps({"benchmark": "mini_evaluation", "model": options.model, "summary": summaries}))
     return 0
+
+
+def print_tables(task: str, found: dict[str, Any]) -> None:
+    """What ``metrics.json`` says, as Markdown."""
+    print(
+        f"\n### {TITLES[task]} ({found['data']['clips']} clips, {len(found['replications'])} replications)\n"
+    )
+    for table in metric_tables(found["summary"]).values():
+        print(markdown_table(table), end="\n\n")
+    print("\n".join(f"- {note}" for note in found["notes"]))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.multiprocessing
 
 from motiongpt3.cli.main import main
 from motiongpt3.evaluation.protocol import measurement
+from motiongpt3.evaluation.report.tables import FAMILIES
 from motiongpt3.models.matching_evaluator import MatchingEvaluator, MatchingEvaluatorConfig
 from tests.evaluation.protocol.worlds import World, make_world
 
@@ -41,8 +46,8 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     ("task", "metrics"),
     [
         ("t2m", ["FID", "R-precision 1", "matching score", "diversity", "jerk m/s³"]),
-        ("pred", ["ADE mm", "FDE mm", "kept frames off mm", "seam jump mm", "FID", "foot skate cm/s"]),
-        ("inbetween", ["ADE mm", "kept frames off mm", "diversity"]),
+        ("pred", ["ADE m", "FDE m", "kept frames off mm", "seam jump mm", "FID", "foot skate cm/s"]),
+        ("inbetween", ["ADE m", "kept frames off mm", "diversity"]),
         ("reconstruction", ["MPJPE mm", "PA-MPJPE mm", "acceleration error mm", "feature MSE", "FID"]),
     ],
 )
@@ -62,7 +67,7 @@ def test_motion_tasks(world: World, task: str, metrics: list[str], tmp_path: Pat
     assert found["summary"]["real"]["diversity"]["mean"] > 0
     if task in ("pred", "inbetween"):
         assert found["summary"]["generated"]["kept frames off mm"]["mean"] < 0.01
-        assert found["summary"]["repeat last frame"]["ADE mm"]["mean"] > 0
+        assert found["summary"]["repeat last frame"]["ADE m"]["mean"] > 0
         assert (tmp_path / "pictures" / "error_over_time.png").exists() == _plots()
     report = (tmp_path / "report.md").read_text()
     page = (tmp_path / "report.html").read_text()
@@ -72,7 +77,13 @@ def test_motion_tasks(world: World, task: str, metrics: list[str], tmp_path: Pat
         assert f"pictures/{picture}" in page
     mean = found["summary"]["generated"][metrics[0]]["mean"]
     assert f"{mean:.{3 if abs(mean) < 10 else 2 if abs(mean) < 100 else 1}f}" in report
-    assert "min_frames" in report
+    assert "| min frames | 40 |" in report
+    # What is measured stands in a table: none is forgotten.
+    for metrics in found["summary"].values():
+        assert set(metrics) <= {name for family in FAMILIES.values() for name in family}
+    assert found["summary"]["real: half against half"]["FID"]["mean"] >= 0
+    assert any("3 pairs of clips, not 300" in note for note in found["notes"])
+    assert found["notes"][0] in report
 
 
 def _plots() -> bool:
@@ -128,7 +139,12 @@ def test_it_goes_on_where_it_stopped(world: World, tmp_path: Path, monkeypatch: 
     assert done == [0, "power", 1]
     assert parts["replications"] == whole["replications"]
     assert parts["replications"][0] != parts["replications"][1]
-    assert (tmp_path / "parts" / "report.md").exists()
+    # The samples of a replication that was finished before are still there.
+    for name in ("best.png", "median.png", "worst.png", "samples.json"):
+        assert (tmp_path / "parts" / "pictures" / name).read_bytes() == (
+            tmp_path / "whole" / "pictures" / name
+        ).read_bytes()
+    assert "pictures/worst.png" in (tmp_path / "parts" / "report.md").read_text()
 
 
 def test_perfect_answers_are_found_perfect(world: World, tmp_path: Path) -> None:
@@ -142,7 +158,7 @@ def test_perfect_answers_are_found_perfect(world: World, tmp_path: Path) -> None
     for name in ("R-precision 1", "matching score", "diversity", "jerk m/s³"):
         assert found["generated"][name]["mean"] == pytest.approx(found["real"][name]["mean"], rel=1e-6)
     found = run(world, "pred", tmp_path / "pred", model=str(folder))["summary"]
-    assert found["generated"]["ADE mm"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert found["generated"]["ADE m"]["mean"] == pytest.approx(0, abs=1e-3)
 
 
 def test_official_release_measures_otherwise(world: World, tmp_path: Path) -> None:
@@ -153,15 +169,30 @@ def test_official_release_measures_otherwise(world: World, tmp_path: Path) -> No
     assert official["data"]["clips"] == 7
     assert official["protocol"]["random_cuts"] is True
     ratio = (
-        official["summary"]["repeat last frame"]["ADE mm"]["mean"]
-        / standard["summary"]["repeat last frame"]["ADE mm"]["mean"]
+        official["summary"]["repeat last frame"]["ADE m"]["mean"]
+        / standard["summary"]["repeat last frame"]["ADE m"]["mean"]
     )
     assert 2 < ratio < 22**0.5 * 1.5
 
 
 def test_multimodality_and_lengths(world: World, tmp_path: Path) -> None:
-    found = run(world, "t2m", tmp_path, "--multimodality", "2", "--replications", "1", "--lengths", "model")
-    assert found["summary"]["generated"]["multimodality"]["mean"] > 0
+    options = [
+        "--multimodality",
+        "2",
+        "--multimodality-replications",
+        "1",
+        "--lengths",
+        "model",
+        "--seed",
+        "5",
+    ]
+    found = run(world, "t2m", tmp_path, *options)
+    measured = found["summary"]["generated"]["multimodality"]
+    assert measured["mean"] > 0
+    assert (measured["replications"], measured["interval"]) == (1, None)
+    assert "Multimodality was measured in the first 1 of 2 replications." in found["notes"]
+    assert found["seeds"]["first replication"] == 5
+    assert (tmp_path / "pictures" / "best.png").exists()
     assert found["protocol"]["multimodality_captions"] == 2
     assert found["protocol"]["lengths"] == "model"
 
@@ -199,11 +230,46 @@ def test_what_cannot_be_evaluated_is_refused(
     for name in ("jump", "wave", "turn", "Mturn", "bow"):
         np.save(answers / f"{name}.npy", np.full((44, 263), np.nan, np.float32))
     assert "NaN" in refused(capsys, str(answers), *common, *out, *pool)
+    np.save(answers / "walk.npy", np.zeros((44, 251), np.float32))
+    assert "251" in refused(capsys, str(answers), *common, *out, *pool)
+    whole = "evaluate files with --protocol standard"
+    for task in ("pred", "inbetween"):
+        words = [*common, *out, "--task", task, "--protocol", "official-release", "--split", "short"]
+        (world.data / "short.txt").write_text("walk\n")
+        assert whole in refused(capsys, str(answers), *words)
+    (tmp_path / "some.json").write_text('{"walk": "a person walks"}')
+    some = [str(tmp_path / "some.json"), *common, *out, *pool]
+    assert "no answer for 5 of 6 clips" in refused(capsys, *some, "--task", "m2t")
     (tmp_path / "bad.json").write_text('{"walk": 3}')
     bad = str(tmp_path / "bad.json")
     assert "expected an object with a caption" in refused(capsys, bad, *common, *out, "--task", "m2t")
     run(world, "t2m", tmp_path / "out", "--replications", "1")
     assert "other settings" in refused(capsys, model, *common, *out, *pool, "--guidance", "3")
+
+
+def one_of_two(rank: int, port: int, words: list[str]) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": str(rank)}
+    assert main(words) == 0
+
+
+def test_two_processes_find_what_one_finds(world: World, tmp_path: Path) -> None:
+    alone = run(world, "pred", tmp_path / "alone", "--replications", "1")
+    words = ["evaluate", str(world.model), "--data", str(world.data), "--task", "pred", *SMALL]
+    words += ["--evaluator", str(world.evaluator), "--out", str(tmp_path / "two"), "--replications", "1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(one_of_two, (port, words), nprocs=2)
+    together = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    for row, metrics in alone["replications"][0].items():
+        expected = pytest.approx(metrics, rel=1e-4, abs=1e-6, nan_ok=True)
+        assert together["replications"][0][row] == expected, row
+    names = ("best.png", "median.png", "worst.png")
+    lines = [
+        json.loads((tmp_path / who / "pictures" / "samples.json").read_text()) for who in ("alone", "two")
+    ]
+    assert lines[0] == lines[1]
+    assert set(lines[0]) == set(names)
 
 
 def test_broken_clips_are_counted(world: World, tmp_path: Path) -> None:
@@ -216,5 +282,5 @@ def test_broken_clips_are_counted(world: World, tmp_path: Path) -> None:
     found = run(world, "reconstruction", tmp_path, "--split", "some", "--evaluator", "none")
     assert found["evaluator"] is None
     assert "FID" not in found["summary"]["generated"]
-    assert found["data"]["excluded"] == {"NaN or unreadable": 1, "without motion or caption": 1}
+    assert found["data"]["excluded"] == {"NaN or infinite": 1, "without motion or caption": 1}
     assert found["data"]["clips"] == 4

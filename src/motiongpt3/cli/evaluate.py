@@ -28,6 +28,7 @@ def evaluate(
     scheduler: str | None = None,
     lengths: str = "real",
     multimodality: int | None = None,
+    multimodality_replications: int | None = None,
     pool_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -54,6 +55,8 @@ def evaluate(
         lengths: of generated motions: real, that of the clip, or model, chosen by the text.
         multimodality: sentences for multimodality, 30 motions each (default: the protocol's 100; 0 leaves it
             out).
+        multimodality_replications: measure it in so many replications only, from the first on (default: all);
+            it takes 3,000 motions each time.
         pool_size: pairs in a pool of R-precision (default: the protocol's 32).
         limit: so many clips, evenly from the split; for a quick look.
         seed: number of the first replication.
@@ -77,7 +80,7 @@ def evaluate(
     from motiongpt3.evaluation.protocol.choices import protocol_named
     from motiongpt3.evaluation.protocol.clips import evaluated_split
     from motiongpt3.evaluation.protocol.evaluation import TASKS, evaluate_clips, evaluate_text
-    from motiongpt3.evaluation.protocol.processes import joined_processes
+    from motiongpt3.evaluation.protocol.processes import joined_processes, own_device
     from motiongpt3.evaluation.protocol.setting import Setting
 
     if task not in TASKS:
@@ -85,12 +88,13 @@ def evaluate(
     changes: dict[str, Any] = {
         "lengths": lengths,
         "multimodality_captions": multimodality,
+        "multimodality_replications": multimodality_replications,
         "pool_size": pool_size,
     }
     given = {name: value for name, value in changes.items() if value is not None}
     choices = dataclasses.replace(protocol_named(protocol), **given)
     console = Console(stderr=True)
-    where = choose_device(device)
+    where = own_device(choose_device(device))
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with joined_processes() as (rank, _), console.status("loading") as status:
 
@@ -111,9 +115,10 @@ def evaluate(
                 choices,
                 answers,
                 judge,
+                seed,
                 lambda what, done, total: status.update(f"{what}: {done} of {total}"),
             )
-            evaluate_clips(task, setting, replications, out, seed, say)
+            evaluate_clips(task, setting, replications, out, say)
         if rank == 0:
             for name in ("metrics.json", "report.md", "report.html"):
                 Console().print(str(out / name), soft_wrap=True, markup=False, highlight=False)

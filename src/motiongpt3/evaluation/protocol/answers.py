@@ -148,11 +148,15 @@ class ModelAnswers:
     def reconstructions(self, features: Sequence[Tensor]) -> list[Tensor]:
         """See `Answers`."""
         codec = self._model if isinstance(self._model, MotionCodec) else self._model.codec
-        lengths = torch.tensor([len(one) for one in features])
-        padded = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)
-        padded, lengths = padded.to(codec.feature_mean.device), lengths.to(codec.feature_mean.device)
-        made = codec.decode(codec.encode(padded, lengths)[0], lengths).cpu()
-        return [clip[:length] for clip, length in zip(made, lengths.tolist())]
+        device, size = codec.feature_mean.device, self._decoding.batch_size
+        found: list[Tensor] = []
+        for first in range(0, len(features), size):
+            part = list(features[first : first + size])
+            lengths = torch.tensor([len(one) for one in part], device=device)
+            padded = torch.nn.utils.rnn.pad_sequence(part, batch_first=True).to(device)
+            made = codec.decode(codec.encode(padded, lengths)[0], lengths).cpu()
+            found += [clip[:length] for clip, length in zip(made, lengths.tolist())]
+        return found
 
     def describe(self) -> dict[str, Any]:
         """See `Answers`."""

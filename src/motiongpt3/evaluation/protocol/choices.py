@@ -37,6 +37,7 @@ class Protocol:
         multimodality_captions: sentences of multimodality; 0 leaves it out.
         multimodality_repetitions: motions of each.
         multimodality_pairs: pairs drawn of these.
+        multimodality_replications: in how many replications it is measured, from the first on; None for all.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Protocol:
     multimodality_captions: int = MULTIMODALITY_CAPTIONS
     multimodality_repetitions: int = MULTIMODALITY_REPETITIONS
     multimodality_pairs: int = MULTIMODALITY_PAIRS
+    multimodality_replications: int | None = None
 
     def __post_init__(self) -> None:
         if self.lengths not in ("real", "model"):
@@ -63,6 +65,10 @@ class Protocol:
                 f"multimodality: {self.multimodality_pairs} pairs cannot be drawn from "
                 f"{self.multimodality_repetitions} motions of a sentence"
             )
+
+        limit = self.multimodality_replications
+        if limit is not None and limit < 1:
+            raise InputError("multimodality_replications: 1 at least; --multimodality 0 leaves it out")
 
     def as_dict(self) -> dict[str, Any]:
         """All choices, for the record."""

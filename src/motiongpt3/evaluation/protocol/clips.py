@@ -99,7 +99,7 @@ def evaluated_split(
             try:
                 features = dataset.features(segment)
             except InputError:
-                excluded["NaN or unreadable"] += 1
+                excluded["NaN or infinite"] += 1
                 continue
             digest.update(segment.name.encode() + features.tobytes())
             digest.update("\n".join(segment.captions).encode())
@@ -116,6 +116,11 @@ def evaluated_split(
         raise InputError(f"no clip of split {split!r} of {dataset.root} counts ({reasons})")
     counted = {reason: count for reason, count in excluded.items() if count}
     return EvaluatedSplit(dataset, split, tuple(clips), counted, digest.hexdigest()[:16])
+
+
+def of_similar_length(clips: Sequence[EvaluatedClip]) -> list[EvaluatedClip]:
+    """Short clips first: batches of neighbours have the least padding, and processes the same work."""
+    return sorted(clips, key=lambda clip: clip.frames)
 
 
 def chosen_captions(clips: Sequence[EvaluatedClip], replication: int) -> list[Caption]:

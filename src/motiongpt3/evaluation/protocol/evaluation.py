@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -15,11 +16,14 @@ from motiongpt3.errors import InputError
 from motiongpt3.evaluation.language import backbone_logits, model_logits, text_score
 from motiongpt3.evaluation.protocol.answers import FileAnswers, ModelAnswers
 from motiongpt3.evaluation.protocol.measurement import MEASURES
-from motiongpt3.evaluation.protocol.processes import wait
+from motiongpt3.evaluation.protocol.notes import notes
+from motiongpt3.evaluation.protocol.processes import from_first
 from motiongpt3.evaluation.protocol.replications import ReplicationFolder, summary
 from motiongpt3.evaluation.protocol.setting import Replication, Setting
 from motiongpt3.evaluation.protocol.text_scores import text_conventions
 from motiongpt3.evaluation.report.page import write_report
+from motiongpt3.evaluation.report.plots import write_samples
+from motiongpt3.evaluation.report.tables import FAMILIES
 from motiongpt3.files import atomic_file
 
 TASKS = (*MEASURES, "t2t")
@@ -46,7 +50,6 @@ def evaluate_clips(
     setting: Setting,
     replications: int,
     out: Path,
-    first_seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Evaluate a task that is measured on clips; finished replications in ``out`` are taken as they are.
@@ -56,7 +59,6 @@ def evaluate_clips(
         setting: clips, answers, evaluator, choices.
         replications: how often.
         out: the evaluation's folder.
-        first_seed: number of the first replication: all that is random follows from these numbers.
         report: told about finished replications.
 
     Returns:
@@ -66,28 +68,28 @@ def evaluate_clips(
         InputError: if the split, the answers or the folder cannot be used.
     """
     _check(task, setting)
-    results = _settings(task, setting, first_seed)
+    results = _settings(task, setting)
     folder = ReplicationFolder(out, results)
     rank, _ = process()
     found: list[Replication] = []
     count = 1 if task in DETERMINISTIC else replications
-    for number in range(first_seed, first_seed + count):
-        done = folder.finished(number)
-        # All must have looked before the first writes.
-        wait()
+    for place in range(count):
+        number = setting.first + place
+        # The folder may be on the first process's machine only.
+        done = from_first(functools.partial(folder.finished, number))
+        when = "finished before, " if done else ""
         if done is None:
             done = MEASURES[task](setting, number)
             if rank == 0:
+                write_samples(out, done.samples)
                 folder.write(number, done)
-        else:
-            report(f"replication {number}: finished before")
         found.append(done)
-        report(f"replication {number - first_seed + 1} of {count}: {_headline(done)}")
+        report(f"replication {place + 1} of {count}: {when}{_headline(done)}")
+    results["notes"] = notes(task, setting, count)
     results |= {"replications": [one.scores for one in found], "summary": summary(found)}
     if found[0].texts:
         results["captions"] = found[0].texts
-    if rank == 0:
-        _write(out, results, found)
+    from_first(lambda: _write(out, results, found))
     return results
 
 
@@ -139,9 +141,16 @@ def versions() -> dict[str, str]:
 
 
 def _check(task: str, setting: Setting) -> None:
-    clips = setting.split.clips
+    clips, processes = setting.split.clips, process()[1]
+    if len(clips) < processes:
+        raise InputError(f"{processes} processes cannot share {len(clips)} clips: start fewer")
     if isinstance(setting.answers, FileAnswers):
         setting.answers.check(clips)
+        if task in ("pred", "inbetween") and setting.protocol.random_cuts:
+            raise InputError(
+                f"files hold whole clips, but protocol {setting.protocol.name} cuts them at random: "
+                "evaluate files with --protocol standard"
+            )
     if task in NEEDS_EVALUATOR:
         setting.the_evaluator()
     if task in NEEDS_EVALUATOR and len(clips) < setting.protocol.pool_size:
@@ -158,7 +167,7 @@ def _check(task: str, setting: Setting) -> None:
             )
 
 
-def _settings(task: str, setting: Setting, first_seed: int) -> dict[str, Any]:
+def _settings(task: str, setting: Setting) -> dict[str, Any]:
     split = setting.split
     results: dict[str, Any] = {
         "task": task,
@@ -172,7 +181,7 @@ def _settings(task: str, setting: Setting, first_seed: int) -> dict[str, Any]:
         },
         "protocol": setting.protocol.as_dict(),
         "evaluator": None if setting.evaluator is None else setting.evaluator.describe(),
-        "seeds": {"first replication": first_seed},
+        "seeds": {"first replication": setting.first},
         "versions": versions(),
     }
     if task == "m2t":
@@ -182,7 +191,8 @@ def _settings(task: str, setting: Setting, first_seed: int) -> dict[str, Any]:
 
 def _headline(replication: Replication) -> str:
     scores = replication.scores["generated"]
-    return ", ".join(f"{name} {value:.3f}" for name, value in list(scores.items())[:4])
+    names = [name for family in FAMILIES.values() for name in family if name in scores]
+    return ", ".join(f"{name} {scores[name]:.3f}" for name in names[:5])
 
 
 def _write(out: Path, results: dict[str, Any], replications: list[Replication]) -> None:

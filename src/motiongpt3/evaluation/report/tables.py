@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Summary = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Rows = list[list[str]]
 
 TITLES = {
     "t2m": "Text to motion",
@@ -15,64 +16,78 @@ TITLES = {
     "reconstruction": "Reconstruction by the motion VAE",
     "t2t": "Plain text",
 }
-BETTER = {
-    "↓": (
-        "FID",
-        "matching score",
-        "ADE mm",
-        "FDE mm",
-        "pose error mm",
-        "kept frames off mm",
-        "seam jump mm",
-        "MPJPE mm",
-        "root-aligned MPJPE mm",
-        "PA-MPJPE mm",
-        "acceleration error mm",
-        "feature MSE",
-        "perplexity",
-    ),
-    "→": (
-        "diversity",
-        "foot skate cm/s",
-        "floating mm",
-        "ground penetration mm",
-        "jerk m/s³",
-        "bone drift %",
-    ),
-    "↑": ("R-precision", "BLEU", "ROUGE", "CIDEr", "BERTScore", "multimodality"),
-}
-"""What is better: less, close to the real value, or more."""
+MORE, LESS, CLOSER = "↑", "↓", "→"
+"""What is better: more, less, or closer to the real value."""
 
-COLUMNS_AT_ONCE = 7
+_RECALLS = {f"{way} recall {k}": MORE for way in ("t2m", "m2t") for k in (1, 2, 3, 5, 10)}
+FAMILIES: dict[str, dict[str, str]] = {
+    "In the evaluator's space": {
+        "R-precision 1": MORE,
+        "R-precision 2": MORE,
+        "R-precision 3": MORE,
+        "FID": LESS,
+        "matching score": LESS,
+        "diversity": CLOSER,
+        "multimodality": MORE,
+    },
+    "Found among all clips, from text": {
+        **{name: MORE for name in _RECALLS if name.startswith("t2m")},
+        "t2m median rank": LESS,
+    },
+    "Found among all clips, from motion": {
+        **{name: MORE for name in _RECALLS if name.startswith("m2t")},
+        "m2t median rank": LESS,
+    },
+    "Words in common with references": {
+        f"{name} ({kind})": MORE
+        for kind in ("raw", "lemmatised")
+        for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr")
+    }
+    | {"BERTScore F1 (MiniLM)": MORE},
+    "Frames that were made": {
+        "ADE m": LESS,
+        "FDE m": LESS,
+        "pose error mm": LESS,
+        "seam jump mm": CLOSER,
+        "kept frames off mm": LESS,
+    },
+    "Beside the clip that was read": {
+        "MPJPE mm": LESS,
+        "root-aligned MPJPE mm": LESS,
+        "PA-MPJPE mm": LESS,
+        "acceleration error mm": LESS,
+        "feature MSE": LESS,
+    },
+    "Physical": {
+        "foot skate cm/s": CLOSER,
+        "no standing foot %": CLOSER,
+        "floating mm": CLOSER,
+        "ground penetration mm": CLOSER,
+        "jerk m/s³": CLOSER,
+        "bone drift %": CLOSER,
+    },
+    "Language": {"perplexity": LESS},
+}
+"""Metrics that stand in one table, in the order of their columns, and which way is better."""
 
 
 def metric_tables(
     summary: Summary, published: Mapping[str, Mapping[str, float]] | None = None
-) -> list[list[list[str]]]:
-    """Tables of cells: the heading first, then a row for each system; at most seven metrics side by side."""
-    names = list(dict.fromkeys(name for metrics in summary.values() for name in metrics))
-    tables = []
-    for first in range(0, len(names), COLUMNS_AT_ONCE):
-        columns = names[first : first + COLUMNS_AT_ONCE]
-        table = [["", *(f"{name} {arrow(name)}".strip() for name in columns)]]
-        for row, metrics in summary.items():
-            cells = [cell(metrics.get(name)) for name in columns]
-            if any(cells):
-                table.append([row, *cells])
-        for row, values in (published or {}).items():
-            cells = [f"{values[name]:.3f}" if name in values else "" for name in columns]
-            if any(cells):
-                table.append([f"published: {row}", *cells])
-        tables.append(table)
+) -> dict[str, Rows]:
+    """A table for each family of metrics that was measured: the heading, then a row for each system."""
+    tables = {}
+    for title, family in FAMILIES.items():
+        columns = [name for name in family if any(name in metrics for metrics in summary.values())]
+        if not columns:
+            continue
+        rows = [(row, [cell(metrics.get(name)) for name in columns]) for row, metrics in summary.items()]
+        rows += [
+            (f"published: {row}", [f"{values[name]:.3f}" if name in values else "" for name in columns])
+            for row, values in (published or {}).items()
+        ]
+        heading = ["", *(f"{name} {family[name]}" for name in columns)]
+        tables[title] = [heading, *([row, *cells] for row, cells in rows if any(cells))]
     return tables
-
-
-def arrow(name: str) -> str:
-    """Which way is better."""
-    for symbol, names in BETTER.items():
-        if any(name == one or (symbol == "↑" and name.startswith(one)) for one in names):
-            return symbol
-    return ""
 
 
 def cell(value: Mapping[str, Any] | None) -> str:
