@@ -101,6 +101,7 @@ def _completion(
             numbered(clips, [scores["ADE m"] for scores in compared.scores]),
             lambda place, score: Sample(
                 clips[place].name,
+                "ADE m",
                 score,
                 clips[place].captions[0].text,
                 frame_features(next(complete([requests[place]]))[0]),

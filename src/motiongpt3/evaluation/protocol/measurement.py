@@ -75,7 +75,7 @@ def text_to_motion(setting: Setting, replication: int) -> Replication:
         found.samples = picked_samples(
             numbered(clips, distances),
             lambda place, score: Sample(
-                clips[place].name, score, captions[place].text, answer([requests[place]])[0]
+                clips[place].name, "matching score", score, captions[place].text, answer([requests[place]])[0]
             ),
         )
     return found
@@ -145,6 +145,7 @@ def motion_to_text(setting: Setting, replication: int) -> Replication:
             numbered(clips, distances),
             lambda place, score: Sample(
                 clips[place].name,
+                "matching score",
                 score,
                 said[place],
                 setting.split.features(clips[place]),
@@ -199,6 +200,7 @@ def reconstruction(setting: Setting, replication: int) -> Replication:
         [(number, scores["MPJPE mm"]) for number, scores in rows],
         lambda place, score: Sample(
             clips[place].name,
+            "MPJPE mm",
             score,
             clips[place].captions[0].text,
             setting.answers.reconstructions([setting.split.features(clips[place])])[0],

@@ -16,13 +16,15 @@ class Sample:
 
     Attributes:
         name: of the clip.
-        score: less is better.
+        measure: what was measured of it.
+        score: the value; less is better.
         caption: what was asked for, or answered.
         features: (T, 263) of the motion.
         reference: for captions, one that a person wrote.
     """
 
     name: str
+    measure: str
     score: float
     caption: str
     features: Tensor

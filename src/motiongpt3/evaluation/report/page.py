@@ -21,7 +21,7 @@ GROUPS = ("answers", "data", "protocol", "evaluator", "text metrics", "seeds", "
 
 STYLE = """
 :root{color-scheme:light dark;--line:#8884;--quiet:#777}
-body{font:16px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1.2em}
+body{font:16px/1.5 system-ui,sans-serif;max-width:80em;margin:2em auto;padding:0 1.2em}
 h1{line-height:1.2}h2{margin-top:2em}h3{margin:1.6em 0 .3em;font-size:1em}
 div{overflow-x:auto}table{border-collapse:collapse}
 td,th{padding:.25em .8em;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;

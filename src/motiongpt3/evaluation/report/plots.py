@@ -66,7 +66,8 @@ def write_samples(out: Path, samples: Mapping[str, Sample]) -> None:
         motion = Motion.from_features(sample.features, name=sample.name)
         write_strip(motion, folder / f"{place}.png", [sample.caption])
         reference = f"; a person wrote “{sample.reference}”" if sample.reference else ""
-        lines[f"{place}.png"] = f"{place}: “{sample.caption}” ({sample.name}, {sample.score:.3g}{reference})"
+        score = f"{sample.measure} {sample.score:.3g}"
+        lines[f"{place}.png"] = f"{place}: “{sample.caption}” ({sample.name}; {score}{reference})"
     with atomic_file(folder / SAMPLES_FILE) as temporary:
         temporary.write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

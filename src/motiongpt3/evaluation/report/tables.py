@@ -91,12 +91,12 @@ def metric_tables(
 
 
 def cell(value: Mapping[str, Any] | None) -> str:
-    """``0.511 ± 0.003``; empty where nothing was measured."""
+    """``0.511 ± 0.003``; ``0.511`` where replications do not differ; empty where nothing was measured."""
     if value is None or value["mean"] is None:
         return ""
     mean, half = value["mean"], value["interval"]
     digits = 3 if abs(mean) < 10 else 2 if abs(mean) < 100 else 1
-    return f"{mean:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+    return f"{mean:.{digits}f}" + ("" if not half else f" ± {half:.{digits}f}")
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
