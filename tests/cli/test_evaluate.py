@@ -262,8 +262,11 @@ def test_two_processes_find_what_one_finds(world: World, tmp_path: Path) -> None
     torch.multiprocessing.spawn(one_of_two, (port, words), nprocs=2)
     together = json.loads((tmp_path / "two" / "metrics.json").read_text())
     for row, metrics in alone["replications"][0].items():
-        expected = pytest.approx(metrics, rel=1e-4, abs=1e-6, nan_ok=True)
-        assert together["replications"][0][row] == expected, row
+        found = together["replications"][0][row]
+        # Bones of completed motion keep their lengths: what is left is rounding, and differs by batch.
+        drifts = [scores.pop("bone drift %", 0.0) for scores in (found, metrics)]
+        assert drifts[0] == pytest.approx(drifts[1], abs=1e-3)
+        assert found == pytest.approx(metrics, rel=1e-4, abs=1e-6, nan_ok=True), row
     names = ("best.png", "median.png", "worst.png")
     lines = [
         json.loads((tmp_path / who / "pictures" / "samples.json").read_text()) for who in ("alone", "two")
