@@ -298,11 +298,12 @@ class TokenChoice:
         if self.generators is None:
             return scores_BV.argmax(dim=-1)
         draws = [torch.rand((), generator=self.generators[row], dtype=torch.float64) for row in rows]
-        cumulative_BV = scores_BV.double().softmax(dim=-1).cumsum(dim=-1)
+        # On the CPU, because not every device has double precision (MPS).
+        cumulative_BV = scores_BV.cpu().double().softmax(dim=-1).cumsum(dim=-1)
         # So that no draw, all being below 1, falls behind the last token that has a probability.
         cumulative_BV = cumulative_BV / cumulative_BV[:, -1:]
-        drawn_B1 = torch.stack(draws)[:, None].to(cumulative_BV.device)
-        return torch.searchsorted(cumulative_BV, drawn_B1, right=True)[:, 0]
+        drawn_B1 = torch.searchsorted(cumulative_BV, torch.stack(draws)[:, None], right=True)
+        return drawn_B1[:, 0].to(logits_BV.device)
 
 
 class _EndedRows:
