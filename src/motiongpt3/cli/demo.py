@@ -7,7 +7,6 @@ files are there and were made from the same are skipped, so that a run can be ta
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rich.console import Console
 
 from motiongpt3.data.examples import BadLine, Example, find_motion_file, read_examples
 from motiongpt3.errors import InputError, MotionGPT3Error
-from motiongpt3.files import atomic_file
+from motiongpt3.files import atomic_file, sha256_of
 from motiongpt3.tasks import MOTION, MOTION_MARKERS, without_markers
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class _Demo:
                 "task": self.task,
                 "text": entry.text,
                 "motion": entry.path,
-                "motion_sha256": None if path is None else _digest(path),
+                "motion_sha256": None if path is None else sha256_of(path),
                 "start": entry.start,
                 "end": entry.end,
                 "seed": seed,
@@ -297,11 +296,6 @@ def _gap(task: str, frames: int) -> Any:
     from motiongpt3.evaluation.completion import Gap
 
     return Gap.prediction(frames) if task == "pred" else Gap.inbetween(frames)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:
