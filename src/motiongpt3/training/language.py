@@ -20,7 +20,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from motiongpt3.generation.requests import put_in_place
-from motiongpt3.models.interleaving import MotionPart, interleave
+from motiongpt3.models.interleaving import MotionPart, interleave, text_stream
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import Known, LatentPlaceholders, SequencePlaceholders
@@ -69,12 +69,7 @@ class LiveTexts:
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of the texts ``indices``, with gradients, and their lengths (B,) in tokens."""
         mot = self._mot()
-        device = mot.text.token_embedding.weight.device
-        rows = [torch.tensor(list(self._ids[index]), device=device) for index in indices]
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        ids_BS = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        visible_BS = visible_frames(lengths, ids_BS.shape[1])
-        stream = TokenStream.sequential(mot.embed_text(ids_BS), visible_BS)
+        stream, lengths = text_stream(mot, [self._ids[index] for index in indices])
         return mot.encode_text(stream, self._layers), lengths
 
 
