@@ -26,7 +26,7 @@ from motiongpt3.generation.motions import Progress, counted, paired
 from motiongpt3.generation.requests import check_batches, check_rate, frame_features
 from motiongpt3.models.bimodal import BimodalModel
 from motiongpt3.models.bimodal_folder import BimodalConfig, assemble_bimodal
-from motiongpt3.models.dialogue import GIVEN_MARKER, MotionMark, request_parts
+from motiongpt3.models.dialogue import MotionMark, request_parts
 from motiongpt3.models.folders import build, config_to_json
 from motiongpt3.models.interleaving import MotionPart, TextPart
 from motiongpt3.models.mot import MixtureOfTransformers, TokenStream
@@ -34,6 +34,7 @@ from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.text_decoding import Reading, TextDecoding, TokenChoice, read_parts
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.motion import Motion
+from motiongpt3.tasks import MOTION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -298,7 +299,7 @@ class MotionTokenGPT(BimodalModel):
             InputError: if a motion or request cannot be used.
         """
         # The motion alone, as in training.
-        wording = GIVEN_MARKER if prompts is None else prompts
+        wording = MOTION if prompts is None else prompts
         asked = paired(motions, prompts=wording, seeds=counted(seeds, motions))
         requests, numbers = [row[0] for row in asked], [row[1] for row in asked]
         for request in dict.fromkeys(requests):
@@ -335,7 +336,7 @@ class MotionTokenGPT(BimodalModel):
         codes = self.motion_tokenizer.encode(padded, lengths)
         return [row[: self.motion_tokenizer.code_count(len(one))] for row, one in zip(codes, features)]
 
-    def caption_request(self, codes: Tensor, prompt: str = GIVEN_MARKER) -> list[TextPart | MotionPart]:
+    def caption_request(self, codes: Tensor, prompt: str = MOTION) -> list[TextPart | MotionPart]:
         """A request for the caption of a motion, from its codes (K,), up to the first token of the answer.
 
         Raises:
@@ -345,7 +346,7 @@ class MotionTokenGPT(BimodalModel):
         opened = dataclasses.replace(dialogue, request_suffix=dialogue.request_suffix + dialogue.text_prefix)
         parts = request_parts(self.tokenizer, opened, with_marker(prompt))
         if sum(isinstance(part, MotionMark) for part in parts) != 1:
-            raise InputError(f"a request for a caption has one place for a motion, {GIVEN_MARKER}")
+            raise InputError(f"a request for a caption has one place for a motion, {MOTION}")
         given = MotionPart(self.mot.embed_motion(self.with_ends(codes)))
         return [
             given if isinstance(part, MotionMark) else TextPart(torch.tensor(part, device=codes.device))
