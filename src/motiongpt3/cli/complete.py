@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 
 from motiongpt3.cli.length import parse_length
+from motiongpt3.cli.terminal import say
 from motiongpt3.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,5 +137,5 @@ def _complete(read: Callable[[Any], _Gap], title: str, length: str | None, asked
         for motion, seed in zip(motions, seeds):
             request = Request(spoken, seed, length, str(where), None, None, None, given=given)
             for path in write_sample(motion, request, asked.out, sample_name(request, None), formats):
-                Console().print(str(path), soft_wrap=True, markup=False, highlight=False)
+                say(path)
     return 0
