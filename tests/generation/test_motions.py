@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from motiongpt3.errors import InputError
-from motiongpt3.generation.conversation import cut, ends_of
+from motiongpt3.generation.conversation import cut, ends_of, head_of
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.motion.motion import Motion
 from tests import tiny
@@ -80,7 +80,7 @@ def test_what_is_given_decides_what_is_made(model: MotionGPT3, clip: Motion) -> 
 
 
 def test_words_decide_what_is_made(model: MotionGPT3, clip: Motion) -> None:
-    head = cut(clip, 0, len(clip) // 5)
+    head = head_of(clip)
     first, second = (model.predict([head], 40, prompts=words)[0] for words in ("go on", "fall over"))
     assert (first.joints - second.joints).abs().max() > 1e-3
 

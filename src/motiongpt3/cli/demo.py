@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from motiongpt3.cli.terminal import say
 from motiongpt3.data.examples import BadLine, Example, find_motion_file, read_examples
 from motiongpt3.errors import InputError, MotionGPT3Error
 from motiongpt3.files import atomic_file, sha256_of
@@ -175,7 +176,7 @@ class _Demo:
             self.made += 1
 
     def _answers(self, items: Sequence[_Item]) -> list[Any]:
-        from motiongpt3.generation.conversation import cut
+        from motiongpt3.generation.conversation import ends_of, head_of
 
         model, seeds = self.model, [item.seed for item in items]
         texts = [item.example.text for item in items]
@@ -188,12 +189,12 @@ class _Demo:
         requests = [self._request(text) for text in texts]
         if self.task == "m2t":
             return list(model.caption(given, requests, seeds=seeds, **size))
-        gaps = [_gap(self.task, len(motion)) for motion in given]
-        frames = [gap.frames for gap in gaps]
-        heads = [cut(motion, 0, gap.head) for motion, gap in zip(given, gaps)]
+        frames = [len(motion) for motion in given]
         if self.task == "pred":
+            heads = [head_of(motion) for motion in given]
             return list(model.predict(heads, frames, requests, seeds=seeds, **size))
-        tails = [cut(motion, gap.frames - gap.tail, gap.frames) for motion, gap in zip(given, gaps)]
+        ends = [ends_of(motion) for motion in given]
+        heads, tails = [head for head, _ in ends], [tail for _, tail in ends]
         return list(model.inbetween(heads, tails, frames, requests, seeds=seeds, **size))
 
     def _request(self, text: str) -> str:
@@ -246,7 +247,7 @@ class _Demo:
         return values == record and all(path.is_file() for path in files.values())
 
     def _write(self, item: _Item, answer: Any) -> None:
-        from motiongpt3.generation.conversation import cut
+        from motiongpt3.generation.conversation import head_of
         from motiongpt3.motion.formats import write_motion
         from motiongpt3.render.film import write_video
 
@@ -257,7 +258,7 @@ class _Demo:
         shown, caption = (item.given, answer) if self.task == "m2t" else (answer, item.example.text)
         given: Any = item.given
         if self.task == "pred":
-            given = cut(given, 0, _gap("pred", len(given)).head)
+            given = head_of(given)
         for name, path in self._files(item.index).items():
             if name == "in.txt":
                 _write_text(path, item.example.text)
@@ -267,15 +268,13 @@ class _Demo:
                 write_video(shown, path, caption=caption)
             else:
                 write_motion(given if name == "in.npy" else answer, path)
-            Console().print(str(path), soft_wrap=True, markup=False, highlight=False)
+            say(path)
         _write_text(note, json.dumps(item.record, indent=2, ensure_ascii=False))
 
     def _report(self, line: int, error: Exception) -> None:
         self.failed += 1
         message = " ".join(str(error).split())
-        self._errors.print(
-            f"error: {self.source}, line {line}: {message}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"error: {self.source}, line {line}: {message}", self._errors)
 
 
 def read_given_motion(path: Path, fps: float) -> Motion:
@@ -290,12 +289,6 @@ def answer_text(model: Any, text: str, seed: int) -> str:
     from motiongpt3.generation.conversation import Conversation
 
     return Conversation(model).reply(text, task="t2t", seed=seed).text
-
-
-def _gap(task: str, frames: int) -> Any:
-    from motiongpt3.evaluation.completion import Gap
-
-    return Gap.prediction(frames) if task == "pred" else Gap.inbetween(frames)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from motiongpt3.generation.requests import encode_motions, lay_out
 from motiongpt3.generation.transcript import Transcript
 from motiongpt3.models.dialogue import text_ids
 from motiongpt3.models.text_decoding import Reading, TextDecoding, decode_text, read_parts
-from motiongpt3.motion.completion import inbetween_ends
+from motiongpt3.motion.completion import inbetween_ends, prediction_head
 from motiongpt3.motion.motion import Motion
 from motiongpt3.tasks import ANSWERS, task_named, without_markers
 
@@ -216,6 +216,11 @@ class Conversation:
         banned = {*decoding.banned_ids(model.tokenizer), *model.config.decoding.banned_ids(model.tokenizer)}
         (written,) = decode_text(model.mot, *reading, stop, decoding, [seed], show, banned)
         return written
+
+
+def head_of(motion: Motion) -> Motion:
+    """The frames that the prediction task gives: the first fifth of a motion, at least two."""
+    return cut(motion, 0, max(prediction_head(len(motion)), 2))
 
 
 def ends_of(motion: Motion) -> tuple[Motion, Motion]:

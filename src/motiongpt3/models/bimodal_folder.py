@@ -23,7 +23,7 @@ from motiongpt3.models.folders import (
     config_from_json,
     config_to_json,
     load_strictly,
-    read_config,
+    read_config_of,
     read_tensors,
     write_tensors,
 )
@@ -139,10 +139,7 @@ def read_bimodal(
         MissingDependencyError: if the text backbone is not on this machine.
     """
     folder = local_folder(path)
-    values = read_config(folder)
-    if values.pop("model", None) != name:
-        raise CheckpointError(f'{folder}: not {kind} (no "model": "{name}" in its config)')
-    config = config_from_json(config_class, values, str(folder))
+    config = config_from_json(config_class, read_config_of(folder, name, kind), str(folder))
     text_backbone, text_fingerprint = config.text_backbone, config.text_fingerprint
     tensors = read_tensors(folder / WEIGHTS_FILE)
     if text_backbone:

@@ -87,11 +87,12 @@ class TextDecoding:
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
     """Ids of whole tokens; `ConfigError` if the tokenizer has no such token."""
-    vocabulary = tokenizer.get_vocab()
-    unknown = [token for token in tokens if token not in vocabulary]
-    if unknown:
-        raise ConfigError(f"the tokenizer has no token {unknown[0]!r}: name tokens of its vocabulary")
-    return tuple(vocabulary[token] for token in tokens)
+    found = tokenizer.convert_tokens_to_ids(list(tokens))
+    for token, number in zip(tokens, found):
+        # An unknown token has the number of another, or none.
+        if number is None or tokenizer.convert_ids_to_tokens(number) != token:
+            raise ConfigError(f"the tokenizer has no token {token!r}: name tokens of its vocabulary")
+    return tuple(found)
 
 
 def next_token_logits(mot: MixtureOfTransformers, text_hidden: Tensor, visible: Tensor) -> Tensor:
