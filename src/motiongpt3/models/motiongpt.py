@@ -56,8 +56,12 @@ PLACEHOLDERS = {
 }
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
 MODEL_NAME = "motiongpt3"
-# Between given ends the likeliest is best; a motion that is continued would come to a stop.
-INBETWEEN_NOISE = 0.5
+TASK_SETTINGS: dict[str, SamplingSettings] = {
+    "pred": {"guidance": 1.0},
+    # Between given ends the likeliest is best; a motion that is continued would come to a stop.
+    "inbetween": {"guidance": 1.0, "noise": 0.5},
+}
+"""What tasks are sampled with that need other settings than the config's."""
 
 
 @dataclass(frozen=True)
@@ -206,16 +210,16 @@ class MotionGPT3(BimodalModel):
             progress: called with (motions done, all motions).
             verbatim: say the prompts as they are, without the wording that official checkpoints know the task
                 by.
-            settings: of sampling, see `SamplingSettings`.
+            settings: see `SamplingSettings` and `sampling`.
 
         Raises:
             InputError: if a prompt, length or setting cannot be used.
             ConfigError: if there is no such scheduler, or it does not step for this model.
         """
-        requests = prompts if verbatim else [self.request_for("t2m", prompt) for prompt in prompts]
-        rows = paired(prompts, prompts=requests, lengths=frames, seeds=counted(seeds, prompts))
-        sampling = self._sampling(settings, guidance=self.config.guidance)
-        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+        said = prompts if verbatim else [self.request_for("t2m", prompt) for prompt in prompts]
+        rows = paired(prompts, prompts=said, lengths=frames, seeds=counted(seeds, prompts))
+        requests = [MotionRequest(*row) for row in rows]
+        return make_motions(self, requests, self.sampling("t2m", **settings), progress)
 
     def predict(
         self,
@@ -235,7 +239,7 @@ class MotionGPT3(BimodalModel):
             prompts: requests, for each or for all; by default the one of the task.
             seeds: see `generate`.
             progress: see `generate`.
-            settings: see `generate`, but for ``guidance``, of which there is none by default.
+            settings: see `generate`.
 
         Raises:
             InputError: if a motion, length or setting cannot be used.
@@ -246,8 +250,8 @@ class MotionGPT3(BimodalModel):
             frames = [min(max(round(len(head) / PREDICTION_RATIO), shortest), longest) for head in heads]
         wording = self.request_for("pred") if prompts is None else prompts
         rows = paired(heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads)
-        sampling = self._sampling(settings, guidance=1.0)
-        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+        requests = [MotionRequest(*row) for row in rows]
+        return make_motions(self, requests, self.sampling("pred", **settings), progress)
 
     def inbetween(
         self,
@@ -268,7 +272,7 @@ class MotionGPT3(BimodalModel):
             prompts: see `predict`.
             seeds: see `generate`.
             progress: see `generate`.
-            settings: see `predict`; ``noise`` is `INBETWEEN_NOISE` by default.
+            settings: see `generate`.
 
         Raises:
             InputError: if a motion, length or setting cannot be used.
@@ -278,8 +282,8 @@ class MotionGPT3(BimodalModel):
         rows = paired(
             heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads, tails=tails
         )
-        sampling = self._sampling(settings, guidance=1.0, noise=INBETWEEN_NOISE)
-        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+        requests = [MotionRequest(*row) for row in rows]
+        return make_motions(self, requests, self.sampling("inbetween", **settings), progress)
 
     def caption(
         self,
@@ -333,9 +337,10 @@ class MotionGPT3(BimodalModel):
         cache, lengths = self.read_text(requests)
         return self.placeholders.answer_logits(self.placeholders.start(self.mot, cache, lengths)).softmax(-1)
 
-    def _sampling(self, settings: SamplingSettings, **defaults: float) -> Sampling:
-        """Settings with ``defaults``, and otherwise the config's, in place of those that are left out."""
-        values: dict[str, Any] = {"scheduler": self.config.scheduler, **defaults}
+    def sampling(self, task: str, **settings: Unpack[SamplingSettings]) -> Sampling:
+        """How motions of a task are sampled: as ``settings`` say, and for the rest as the model does it."""
+        values: dict[str, Any] = {"guidance": self.config.guidance, "scheduler": self.config.scheduler}
+        values |= dict(TASK_SETTINGS.get(task, {}))
         values |= {name: value for name, value in settings.items() if value is not None}
         if values["scheduler"] == self.config.scheduler:
             values.setdefault("steps", self.config.steps)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,7 @@ class TextDecoding:
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
     """Ids of whole tokens; `ConfigError` if the tokenizer has no such token."""
-    found = tokenizer.convert_tokens_to_ids(list(tokens))
+    found: Any = tokenizer.convert_tokens_to_ids(list(tokens))
     for token, number in zip(tokens, found):
         # An unknown token has the number of another, or none.
         if number is None or tokenizer.convert_ids_to_tokens(number) != token:
