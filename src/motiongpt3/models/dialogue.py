@@ -45,7 +45,7 @@ class DialogueConfig:
         text_prefix: before the text of an answer.
         text_end: the one token that ends the text of an answer.
         motion_prefix: before the placeholders of a motion in an answer.
-        motion_suffix: behind them.
+        motion_suffix: behind them; nothing here reads it, as an answer ends with its motion.
         given_prefix: before a motion given in a request.
         given_suffix: behind it.
     """
