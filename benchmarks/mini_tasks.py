@@ -99,7 +99,7 @@ class Answers:
 
     def wanted(self, requests: Sequence[str]) -> list[str]:
         """What kind of answer each request is taken to want."""
-        from motiongpt3.models.placeholders import ANSWERS
+        from motiongpt3.tasks import ANSWERS
 
         return [ANSWERS[int(row.argmax())] for row in self.model.answer_wanted(list(requests))]
 

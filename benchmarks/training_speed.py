@@ -28,7 +28,7 @@ from motiongpt3.models.folders import config_from_json, config_to_json
 from motiongpt3.models.motiongpt import MotionGPT3, MotionGPT3Config
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.language import LanguageTraining, LanguageWeights, LiveTexts
-from motiongpt3.training.lessons import Draws, LessonBatch, MotionLessons
+from motiongpt3.training.lesson_batches import Draws, LessonBatch, MotionLessons
 from motiongpt3.training.optimization import OptimizerConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"

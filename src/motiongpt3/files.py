@@ -1,7 +1,11 @@
-"""Writing files so that nothing is ever half-written: under a temporary name first, then renamed."""
+"""Writing files so that nothing is ever half-written: under a temporary name first, then renamed.
+
+And what tells the contents of one file from those of another.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -56,6 +60,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of the contents of a file, as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:

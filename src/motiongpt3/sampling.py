@@ -56,10 +56,6 @@ class Objective(ABC):
         """The same times on the scale 0 … 1000 that networks are told."""
 
     @abstractmethod
-    def from_network_time(self, network_time: Tensor) -> Tensor:
-        """The reverse of `network_time`."""
-
-    @abstractmethod
     def noised(self, data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         """Latents (B, K, C) mixed with noise (B, K, C) at each sample's time (B,)."""
 
@@ -118,9 +114,6 @@ class EpsilonDiffusion(Objective):
     def network_time(self, time: Tensor) -> Tensor:
         return time.float()
 
-    def from_network_time(self, network_time: Tensor) -> Tensor:
-        return network_time.round().long()
-
     def noised(self, data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         signal_rate, noise_rate = _diffusion_rates(self, data.device)
         at = time.to(data.device)[:, None, None]
@@ -164,9 +157,6 @@ class RectifiedFlow(Objective):
 
     def network_time(self, time: Tensor) -> Tensor:
         return time * TIME_SCALE
-
-    def from_network_time(self, network_time: Tensor) -> Tensor:
-        return network_time / TIME_SCALE
 
     def noised(self, data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
         sigma = time.to(data)[:, None, None]

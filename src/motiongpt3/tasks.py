@@ -21,6 +21,8 @@ MASKED_MOTION = "<Motion_Placeholder_Masked>"
 FRAMES = "<Frame_Placeholder>"
 SECONDS = "<Second_Placeholder>"
 MOTION_MARKERS = (MOTION, FIRST_MOTION, SECOND_MOTION, MASKED_MOTION)
+ANSWERS = ("text", "motion", "text then motion")
+"""What a request can want; models number their answers in this order."""
 
 
 @dataclass(frozen=True)

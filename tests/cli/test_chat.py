@@ -11,8 +11,8 @@ from motiongpt3.cli import chat as verb
 from motiongpt3.cli.main import main
 from motiongpt3.generation.conversation import Conversation
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import ANSWERS
 from motiongpt3.motion.formats import read_motion, write_motion
+from motiongpt3.tasks import ANSWERS
 from tests import tiny
 from tests.cli.test_caption import made
 

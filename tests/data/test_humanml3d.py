@@ -166,7 +166,9 @@ def test_errors_name_the_file_and_the_line(root: Path) -> None:
         HumanML3DDataset(root).clip("a")
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"label": "walk"}'])
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"label": "walk"}', '{"id": "b", "human": 3}', '{"id": "b", "label": []}']
+)
 def test_refuses_broken_metadata(root: Path, line: str) -> None:
     (root / "metadata.jsonl").write_text(f'{{"id": "a"}}\n{line}\n')
     with pytest.raises(InputError, match="line 2"):

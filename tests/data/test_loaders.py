@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.loaders import (
+    Batch,
     BatchStream,
     Draw,
     LengthBuckets,
@@ -271,3 +273,21 @@ def test_clips_are_padded_with_zeros() -> None:
     moved = batch.to("meta")
     assert isinstance(moved, MotionBatch)
     assert moved.features.device.type == moved.lengths.device.type == "meta"
+
+
+@dataclass(frozen=True)
+class Mixed(Batch):
+    parts: list[list[torch.Tensor]]
+    inner: MotionBatch | None
+    names: list[str]
+
+
+def test_a_batch_moves_with_all_that_is_in_it() -> None:
+    mixed = Mixed([[torch.ones(1)], []], pad_clips([torch.ones(2, 3)]), ["a"])
+    moved = mixed.to("meta")
+    assert isinstance(moved, Mixed)
+    assert moved.inner is not None
+    assert moved.parts[0][0].device.type == moved.inner.lengths.device.type == "meta"
+    assert (moved.parts[1], moved.names) == ([], ["a"])
+    assert mixed.parts[0][0].device.type == "cpu"
+    assert Mixed([], None, []).to("meta").inner is None

@@ -11,9 +11,9 @@ from motiongpt3.generation.requests import encode_motions, lay_out
 from motiongpt3.models.dialogue import text_ids
 from motiongpt3.models.interleaving import TextPart
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import ANSWERS
 from motiongpt3.models.text_decoding import TextDecoding, decode_text, read_parts
 from motiongpt3.motion.motion import Motion
+from motiongpt3.tasks import ANSWERS
 from tests import tiny
 
 DECODING = TextDecoding(max_new_tokens=6)

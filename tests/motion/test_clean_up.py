@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from motiongpt3.errors import InputError
+from motiongpt3.motion.bones import bone_lengths
 from motiongpt3.motion.clean_up import (
     CUTOFF,
     REPAIRS,
@@ -20,7 +21,6 @@ from motiongpt3.motion.clean_up import (
     with_planted_feet,
 )
 from motiongpt3.motion.foot_lock import ANKLES, TOES, reach_legs
-from motiongpt3.motion.gap_filling import bone_lengths
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import T_POSE_OFFSETS, BodyPose
 from motiongpt3.motion.rotations import axis_angle_to_quaternion, rotate_about_up

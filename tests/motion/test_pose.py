@@ -13,10 +13,10 @@ from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import (
     T_POSE_OFFSETS,
     BodyPose,
-    bone_lengths,
     continuous_quaternions,
     interpolate_rotations,
     local_rotations,
+    median_bone_lengths,
     pose_from_joints,
     pose_to_joints,
     world_rotations,
@@ -96,7 +96,7 @@ def test_rotations_from_positions_of_another_body_keep_its_bones_directions() ->
 def test_bone_lengths_are_medians() -> None:
     joints = pose_to_joints(turning(9), walk(9), T_POSE_OFFSETS)
     joints[0] *= 3
-    torch.testing.assert_close(bone_lengths(joints), torch.linalg.vector_norm(T_POSE_OFFSETS, dim=-1))
+    torch.testing.assert_close(median_bone_lengths(joints), torch.linalg.vector_norm(T_POSE_OFFSETS, dim=-1))
 
 
 def test_interpolation_is_even_and_takes_the_short_way() -> None:

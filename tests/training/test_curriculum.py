@@ -9,7 +9,7 @@ import pytest
 from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.instructions import load_templates
 from motiongpt3.training.curriculum import Wordings, write_curriculum
-from motiongpt3.training.lessons import encode_split
+from motiongpt3.training.encoded_clips import encode_split
 from tests import tiny
 from tests.data.datasets import write_tiny
 

@@ -22,8 +22,10 @@ from motiongpt3.models.vae import visible_frames
 from motiongpt3.motion.completion import prediction_head
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.curriculum import Curriculum, Wordings, write_curriculum
+from motiongpt3.training.encoded_clips import encode_split
 from motiongpt3.training.language import LanguageTraining, LanguageWeights, LiveTexts
-from motiongpt3.training.lessons import LessonBatch, LessonMix, Lessons, encode_split
+from motiongpt3.training.lesson_batches import LessonBatch
+from motiongpt3.training.lessons import LessonMix, Lessons
 from motiongpt3.training.optimization import OptimizerConfig
 from tests import tiny
 from tests.data.datasets import write_tiny

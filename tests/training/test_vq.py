@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import Draw, MotionClips, pad_clips
+from motiongpt3.data.loaders import Draw, MotionClips, MotionWindows, pad_clips
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.vq_vae import VQVAEConfig
 from motiongpt3.training.optimization import OptimizerConfig
-from motiongpt3.training.vq import MotionWindows, VQTraining, VQWeights, train_vq, vq_terms
+from motiongpt3.training.vq import VQTraining, VQWeights, train_vq, vq_terms
 from tests import tiny
 from tests.data.datasets import write_tiny
 

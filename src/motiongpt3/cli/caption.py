@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from motiongpt3.cli.terminal import say
 from motiongpt3.errors import InputError, MotionGPT3Error
 from motiongpt3.files import atomic_file
 
@@ -70,7 +71,7 @@ def caption(
             motion = read_given(path, loaded.fps)
             check_length(loaded, motion)
         except MotionGPT3Error as error:
-            errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+            say(f"error: {error}", errors)
             continue
         motions.append(motion)
         usable.append(path)

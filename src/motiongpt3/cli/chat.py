@@ -171,7 +171,7 @@ class _Session:
         return f"the next reply has seed {value}"
 
     def _answer(self, line: str) -> None:
-        from motiongpt3.cli.samples import Request, sample_name, write_sample
+        from motiongpt3.cli.samples import Request, mark_of, sample_name, write_sample
         from motiongpt3.sampling import SEED_COUNT
 
         model, following = self.conversation.model, self.following
@@ -188,7 +188,9 @@ class _Session:
         if reply.text:
             print(flush=True)
         if reply.motion is not None:
-            request = Request(line, seed, following.length, self.where, None, None, None)
+            source = self.conversation.turns[-1].given
+            given = None if source is None else f"{reply.task} {mark_of(source)}"
+            request = Request(line, seed, following.length, self.where, None, None, None, given=given)
             stem = sample_name(request, None)
             for path in write_sample(reply.motion, request, self.out, stem, self.formats):
                 print(path, flush=True)

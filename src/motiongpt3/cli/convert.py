@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from motiongpt3.cli.main import SUCCESS, USER_ERROR
+from motiongpt3.cli.terminal import counting_bar, say
 from motiongpt3.errors import InputError, MotionGPT3Error
 from motiongpt3.motion.clean_up import CleanUp
 from motiongpt3.motion.formats import FORMATS, ReadOptions, WriteOptions, format_of, read_motion, write_motion
 from motiongpt3.motion.standard import standardise
-
-SUCCESS, USER_ERROR = 0, 2
 
 
 @dataclass(frozen=True)
@@ -95,22 +92,20 @@ def convert(
     write = WriteOptions(unit, up, naming, stretch, skin)
     repairs = None if clean is None else CleanUp.parse(clean)
     conversion = _Conversion(to, fps, standard, repairs, read, write)
-    console = Console(stderr=True)
     if not source.is_dir():
         _check_target(source, out, to, overwrite)
         conversion(source, out)
-        Console().print(str(out), highlight=False, soft_wrap=True)
+        say(out)
         return SUCCESS
     pairs = _pairs(source, out, to, overwrite)
     failures = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with counting_bar() as bar:
         task = bar.add_task("files", total=len(pairs))
         for error in _convert_all(pairs, conversion, lambda: bar.advance(task)):
             failures += 1
-            bar.console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+            say(f"error: {error}", bar.console)
     written = len(pairs) - failures
-    Console().print(f"{out}: {written} of {len(pairs)} files", highlight=False, soft_wrap=True)
+    say(f"{out}: {written} of {len(pairs)} files")
     return USER_ERROR if failures else SUCCESS
 
 

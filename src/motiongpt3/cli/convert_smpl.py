@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from motiongpt3.cli.terminal import say
 from motiongpt3.errors import InputError
 
 
@@ -33,10 +32,5 @@ def convert_smpl(path: Path, out: Path) -> int:
     arrays = read_smpl_pickle(path)
     body = smpl_from_arrays(arrays, str(path))
     write_npz(out, arrays)
-    Console().print(
-        f"{out}: {body.name}, {body.vertex_count} vertices, {len(body.parents)} joints",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
+    say(f"{out}: {body.name}, {body.vertex_count} vertices, {len(body.parents)} joints")
     return 0

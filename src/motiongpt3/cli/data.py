@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from motiongpt3.cli.terminal import counting_bar, say
 from motiongpt3.data.check import DatasetReport, check_dataset
-from motiongpt3.data.humanml3d import SPLITS
+from motiongpt3.data.layout import SPLITS
 from motiongpt3.data.sources.clips import PreparedClips
 from motiongpt3.data.sources.folder import prepare_folder
 from motiongpt3.data.sources.humanact12 import prepare_humanact12
 from motiongpt3.data.sources.humanml3d import prepare_humanml3d
-from motiongpt3.data.sources.mocap import PreparedMocap, prepare_mocap
+from motiongpt3.data.sources.mocap import prepare_mocap
 from motiongpt3.motion.features import FRAMES_PER_SECOND
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -124,24 +124,21 @@ def prepare_humanact12_command(source: Path, out: Path, mirror: bool = True, ove
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with counting_bar() as bar:
         task = bar.add_task("clips", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _report(out: Path, written: PreparedMocap | PreparedClips) -> int:
-    skipped = written.skipped if isinstance(written, PreparedClips) else ()
+def _report(out: Path, written: PreparedClips) -> int:
+    skipped = written.skipped
     for clip in skipped[:_LISTED]:
-        Console(stderr=True).print(
-            f"left out {clip.name}: {clip.reason}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"left out {clip.name}: {clip.reason}", Console(stderr=True))
     if len(skipped) > _LISTED:
         Console(stderr=True).print(f"... and {len(skipped) - _LISTED} others left out", highlight=False)
     counts = ", ".join(f"{written.clips[split]} {split}" for split in SPLITS)
     hours = written.frames / FRAMES_PER_SECOND / 3600
     total = sum(written.clips.values())
-    Console().print(f"{out}: {total} clips ({counts}), {hours:.1f} h", highlight=False, soft_wrap=True)
+    say(f"{out}: {total} clips ({counts}), {hours:.1f} h")
     return 0
 
 

@@ -7,7 +7,6 @@ files are there and were made from the same are skipped, so that a run can be ta
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from motiongpt3.cli.terminal import say
 from motiongpt3.data.examples import BadLine, Example, find_motion_file, read_examples
 from motiongpt3.errors import InputError, MotionGPT3Error
-from motiongpt3.files import atomic_file
+from motiongpt3.files import atomic_file, sha256_of
 from motiongpt3.tasks import MOTION, MOTION_MARKERS, without_markers
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class _Demo:
                 "task": self.task,
                 "text": entry.text,
                 "motion": entry.path,
-                "motion_sha256": None if path is None else _digest(path),
+                "motion_sha256": None if path is None else sha256_of(path),
                 "start": entry.start,
                 "end": entry.end,
                 "seed": seed,
@@ -176,7 +176,7 @@ class _Demo:
             self.made += 1
 
     def _answers(self, items: Sequence[_Item]) -> list[Any]:
-        from motiongpt3.generation.conversation import cut
+        from motiongpt3.generation.conversation import ends_of, head_of
 
         model, seeds = self.model, [item.seed for item in items]
         texts = [item.example.text for item in items]
@@ -189,12 +189,12 @@ class _Demo:
         requests = [self._request(text) for text in texts]
         if self.task == "m2t":
             return list(model.caption(given, requests, seeds=seeds, **size))
-        gaps = [_gap(self.task, len(motion)) for motion in given]
-        frames = [gap.frames for gap in gaps]
-        heads = [cut(motion, 0, gap.head) for motion, gap in zip(given, gaps)]
+        frames = [len(motion) for motion in given]
         if self.task == "pred":
+            heads = [head_of(motion) for motion in given]
             return list(model.predict(heads, frames, requests, seeds=seeds, **size))
-        tails = [cut(motion, gap.frames - gap.tail, gap.frames) for motion, gap in zip(given, gaps)]
+        ends = [ends_of(motion) for motion in given]
+        heads, tails = [head for head, _ in ends], [tail for _, tail in ends]
         return list(model.inbetween(heads, tails, frames, requests, seeds=seeds, **size))
 
     def _request(self, text: str) -> str:
@@ -247,7 +247,7 @@ class _Demo:
         return values == record and all(path.is_file() for path in files.values())
 
     def _write(self, item: _Item, answer: Any) -> None:
-        from motiongpt3.generation.conversation import cut
+        from motiongpt3.generation.conversation import head_of
         from motiongpt3.motion.formats import write_motion
         from motiongpt3.render.film import write_video
 
@@ -258,7 +258,7 @@ class _Demo:
         shown, caption = (item.given, answer) if self.task == "m2t" else (answer, item.example.text)
         given: Any = item.given
         if self.task == "pred":
-            given = cut(given, 0, _gap("pred", len(given)).head)
+            given = head_of(given)
         for name, path in self._files(item.index).items():
             if name == "in.txt":
                 _write_text(path, item.example.text)
@@ -268,15 +268,13 @@ class _Demo:
                 write_video(shown, path, caption=caption)
             else:
                 write_motion(given if name == "in.npy" else answer, path)
-            Console().print(str(path), soft_wrap=True, markup=False, highlight=False)
+            say(path)
         _write_text(note, json.dumps(item.record, indent=2, ensure_ascii=False))
 
     def _report(self, line: int, error: Exception) -> None:
         self.failed += 1
         message = " ".join(str(error).split())
-        self._errors.print(
-            f"error: {self.source}, line {line}: {message}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"error: {self.source}, line {line}: {message}", self._errors)
 
 
 def read_given_motion(path: Path, fps: float) -> Motion:
@@ -291,17 +289,6 @@ def answer_text(model: Any, text: str, seed: int) -> str:
     from motiongpt3.generation.conversation import Conversation
 
     return Conversation(model).reply(text, task="t2t", seed=seed).text
-
-
-def _gap(task: str, frames: int) -> Any:
-    from motiongpt3.evaluation.completion import Gap
-
-    return Gap.prediction(frames) if task == "pred" else Gap.inbetween(frames)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -47,9 +47,6 @@ def download(
     return _download_one(console, publication(what), token, cache, force, fetch_from_hub, fetch_from_drive)
 
 
-COMMANDS = {"download": download}
-
-
 def _download_one(
     console: Console,
     wanted: Publication,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
 from motiongpt3.cli.given import files_in
+from motiongpt3.cli.terminal import part_of, say, share_bar
 from motiongpt3.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,16 +72,14 @@ def fit(
     from motiongpt3.motion.formats import read_motion
 
     steps = _STEPS.get(model.name, _SMPL_STEPS) if refine is None else refine
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+    with share_bar() as bar:
         task = bar.add_task("fitting", total=len(files))
         for number, file in enumerate(files):
             rate = fps if file.suffix.lower() == ".npy" else None
             motion = read_motion(file, rate)
             fitted = fit_body(motion, model)
             if steps:
-                fitted = refine_fit(fitted, motion, steps, progress=_part_of(bar, task, number))
+                fitted = refine_fit(fitted, motion, steps, progress=part_of(bar, task, number, 0.9))
             error = 1000 * float(joint_error(fitted, motion).mean())
             written = []
             if "mesh" in outputs:
@@ -99,19 +94,10 @@ def fit(
                 written.append(out / f"{file.stem}_params.npz")
                 write_parameters(fitted, written[-1])
             bar.update(task, completed=number + 1)
-            bar.console.print(
-                f"{file.name}: {len(motion)} frames, joints {error:.1f} mm off on average",
-                markup=False,
-                highlight=False,
-            )
+            say(f"{file.name}: {len(motion)} frames, joints {error:.1f} mm off on average", bar.console)
             for one in written:
-                Console().print(str(one), soft_wrap=True, markup=False, highlight=False)
+                say(one)
     return 0
-
-
-def _part_of(bar: Progress, task: TaskID, number: int) -> Callable[[int, int], None]:
-    """Progress in steps of one file, shown as a fraction of all files."""
-    return lambda done, total: bar.update(task, completed=number + 0.9 * done / total)
 
 
 def motion_files(path: Path) -> list[Path]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from motiongpt3.blender import find_blender
 from motiongpt3.cli.length import parse_length
+from motiongpt3.cli.terminal import part_of, say, share_bar
 from motiongpt3.errors import InputError
 
 MOTION_FORMATS = ("npy", "bvh", "glb", "gltf", "npz", "csv", "fbx")
@@ -100,7 +100,7 @@ def generate(
         for one_seed in seeds
     ]
     written: list[Path] = []
-    with _progress(console) as bar:
+    with share_bar() as bar:
         making = bar.add_task("making motions", total=len(requests))
         drawing = bar.add_task("writing files", total=len(requests) * len(formats))
         for first in range(0, len(requests), BATCH):
@@ -112,7 +112,7 @@ def generate(
                 guidance=guidance,
                 steps=steps,
                 scheduler=scheduler,
-                progress=_steps_as_samples(bar, making, first, len(batch)),
+                progress=part_of(bar, making, first, len(batch)),
             )
             bar.update(making, completed=first + len(batch))
             for index, (request, motion) in enumerate(zip(batch, motions, strict=True), start=first):
@@ -121,7 +121,7 @@ def generate(
                 stem = sample_name(request, index // count if len(sentences) > 1 else None)
                 written += write_sample(motion, request, out, stem, formats, lambda: bar.advance(drawing))
     for path in written:
-        Console().print(str(path), soft_wrap=True, markup=False, highlight=False)
+        say(path)
     return 0
 
 
@@ -208,13 +208,3 @@ def _check_numbers(prompts: int, count: int, guidance: float | None) -> None:
         )
     if guidance is not None and not (math.isfinite(guidance) and 0 <= guidance <= MAX_GUIDANCE):
         raise InputError(f"guidance is {guidance}, but must be from 0 to {MAX_GUIDANCE:g}")
-
-
-def _steps_as_samples(bar: Progress, task: TaskID, first: int, size: int) -> Callable[[int, int], None]:
-    """Progress in steps of one batch, shown as a fraction of all samples."""
-    return lambda done, total: bar.update(task, completed=first + size * done / max(total, 1))
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-    return Progress(*columns, TimeElapsedColumn(), console=console)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from motiongpt3.cli.terminal import say
+
 
 def import_official(checkpoint: Path, *, stats: Path, out: Path, tokenizer: Path | None = None) -> int:
     """Convert an official MotionGPT3 checkpoint, MLD's motion VAE or MotionGPT's VQ-VAE into a model folder.
@@ -34,5 +36,5 @@ def import_official(checkpoint: Path, *, stats: Path, out: Path, tokenizer: Path
         said = f"{out}: a motion tokenizer (VQ-VAE); try: motiongpt3 motion-codes {out} --data DIR --out DIR"
     else:
         said = f"{out}: a motion VAE"
-    Console().print(said, soft_wrap=True, markup=False, highlight=False)
+    say(said)
     return 0

@@ -24,12 +24,15 @@ class Length:
     seconds: bool
     text: str
 
-    def to_frames(self, fps: float, frame_range: tuple[int, int]) -> int:
+    def to_frames(
+        self, fps: float, frame_range: tuple[int, int], limited_by: str = "this model makes"
+    ) -> int:
         """Frames at a frame rate, to the nearest.
 
         Args:
             fps: frames per second of the model.
-            frame_range: fewest and most frames that it makes.
+            frame_range: fewest and most frames that there can be.
+            limited_by: who says so, for the message.
 
         Raises:
             InputError: fewer or more than that.
@@ -38,7 +41,7 @@ class Length:
         frames = round(self.value * fps) if self.seconds else int(self.value)
         if not fewest <= frames <= most:
             raise InputError(
-                f"length {self.text!r} is {frames} frames; this model makes {fewest} to {most} frames "
+                f"length {self.text!r} is {frames} frames; {limited_by} {fewest} to {most} frames "
                 f"({fewest / fps:g}s to {most / fps:g}s at {fps:g} frames per second)"
             )
         return frames

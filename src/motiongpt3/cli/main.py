@@ -1,7 +1,8 @@
 """The command ``motiongpt3``: finds the module of a verb, parses its options, turns errors into exit codes.
 
 Only the module of the verb that is asked for is imported. What a verb takes is read from the signature and
-docstring of its function: parameters without a default are positional, the others are options.
+docstring of its function: parameters without a default are positional, the others are options. A dataclass
+among them stands for its fields, so that verbs can share options.
 
 Exit codes: what the verb returns (0 where it returns nothing); 2 for anything the user can put right, with
 one line ``error: ...`` on stderr; 1 for a bug; 130 when interrupted. ``--debug`` shows the traceback.
@@ -9,6 +10,7 @@ one line ``error: ...`` on stderr; 1 for a bug; 130 when interrupted. ``--debug`
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -18,7 +20,7 @@ import traceback
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 from motiongpt3 import __version__
 from motiongpt3.errors import InputError, MissingDependencyError, MotionGPT3Error
@@ -159,8 +161,19 @@ def _call(function: Callable[..., int | None], spoken: str, arguments: list[str]
         given = parser.parse_args([_with_underscores(argument, options) for argument in arguments]).as_dict()
     except ArgumentError as error:
         raise InputError(f"{_one_line(str(error))} (see {spoken} --help)") from error
+    shared = {
+        name: kind(**{field.name: given[field.name] for field in dataclasses.fields(kind)})
+        for name, kind in _shared_options(function).items()
+    }
     taken = inspect.signature(function).parameters
-    return function(**{name: value for name, value in given.items() if name in taken}, **unparsed)
+    own = {name: value for name, value in given.items() if name in taken}
+    return function(**own, **shared, **unparsed)
+
+
+def _shared_options(function: Callable[..., Any]) -> dict[str, Any]:
+    """Dataclasses among the parameters of a function, by name."""
+    hints = get_type_hints(function)
+    return {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
 
 
 def _parser(function: Callable[..., Any], spoken: str, verb: Verb) -> tuple[Any, set[str]]:
@@ -177,8 +190,11 @@ def _parser(function: Callable[..., Any], spoken: str, verb: Verb) -> tuple[Any,
     parser = ArgumentParser(prog=spoken, description=" ".join(about.split()), exit_on_error=False)
     words = {name: nargs for name, nargs in verb.words.items() if name in parameters}
     flags = {name for name, parameter in parameters.items() if isinstance(parameter.default, bool)}
-    skipped: set[str | int] = {*words, *flags, *([verb.rest] if verb.rest else [])}
+    shared = _shared_options(function)
+    skipped: set[str | int] = {*words, *flags, *shared, *([verb.rest] if verb.rest else [])}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skipped)
+    for kind in shared.values():
+        parser.add_class_arguments(kind, as_group=False)
     for name, nargs in words.items():
         default = parameters[name].default
         default = ([] if nargs == "*" else None) if default is inspect.Parameter.empty else default

@@ -14,11 +14,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from motiongpt3.cli.generate import choose_device
-from motiongpt3.data.humanml3d import HumanML3DDataset, Segment
+from motiongpt3.cli.terminal import counting_bar, say
+from motiongpt3.data.humanml3d import HumanML3DDataset
 from motiongpt3.data.loaders import pad_clips
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
@@ -30,8 +29,6 @@ from motiongpt3.models.motion_tokens import MODEL_NAME as MOTION_TOKEN_GPT
 from motiongpt3.models.motion_tokens import MotionTokenGPT
 
 NOTE = "tokenizer.json"
-# Frames: more than any clip has.
-LONGEST = 2**31
 
 
 def motion_codes(
@@ -72,18 +69,16 @@ def motion_codes(
     tokenizer = load_motion_tokenizer(find_model(model)).to(choose_device(device))
     check_note(out, tokenizer)
 
-    console = Console(stderr=True)
     tally = Tally()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with counting_bar() as bar:
         task = bar.add_task("clips", total=len(names))
         for first in range(0, len(names), batch_size):
             part = names[first : first + batch_size]
             for problem in write_codes(dataset, part, tokenizer, out, tally):
-                bar.console.print(problem, soft_wrap=True, markup=False, highlight=False)
+                say(problem, bar.console)
             bar.advance(task, len(part))
     said = f"{out}: {tally.written} clips written, {tally.skipped} there already, {tally.failed} left out"
-    Console().print(said, soft_wrap=True, markup=False, highlight=False)
+    say(said)
     return 1 if tally.failed else 0
 
 
@@ -142,7 +137,7 @@ def write_codes(
             tally.skipped += 1
             continue
         try:
-            features = torch.from_numpy(dataset.features(Segment(name, name, 0, LONGEST, [])))
+            features = torch.from_numpy(dataset.clip_features(name))
             if not tokenizer.code_count(len(features)):
                 raise InputError(
                     f"{name}: {len(features)} frames are less than the {tokenizer.frames_per_code} of a code"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
 from motiongpt3.cli.fit import motion_files
+from motiongpt3.cli.terminal import part_of, say, share_bar
 from motiongpt3.errors import InputError
 
 FORMATS = {
@@ -79,14 +76,12 @@ def render(
     from motiongpt3.render.film import write_video
     from motiongpt3.render.stills import render_frame, render_sequence, write_picture
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+    with share_bar() as bar:
         task = bar.add_task("drawing", total=len(files))
         for number, (file, name) in enumerate(zip(files, names, strict=True)):
             motion = read_motion(file, fps if file.suffix.lower() == ".npy" else None)
             target = out / name
-            progress = _part_of(bar, task, number)
+            progress = part_of(bar, task, number, 1)
             if engine == "blender":
                 scene = target.with_suffix(".blend") if blend else None
                 render_with_blender(
@@ -99,7 +94,7 @@ def render(
             else:
                 write_picture(render_frame(motion, at, pixels, caption, style), target)
             bar.update(task, completed=number + 1)
-            Console().print(str(target), soft_wrap=True, markup=False, highlight=False)
+            say(target)
     return 0
 
 
@@ -126,8 +121,3 @@ def _checked_format(mode: str, format: str | None) -> str:
 
 def _result_name(file: Path, mode: str, suffix: str) -> str:
     return f"{file.stem}.{suffix}" if mode == "video" else f"{file.stem}_{mode}.{suffix}"
-
-
-def _part_of(bar: Progress, task: TaskID, number: int) -> Callable[[int, int], None]:
-    """Progress in frames of one file, shown as a fraction of all files."""
-    return lambda done, total: bar.update(task, completed=number + done / total)

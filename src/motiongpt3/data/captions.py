@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from motiongpt3.errors import InputError
@@ -84,6 +84,27 @@ def parse_caption(line: str) -> Caption:
     return Caption(
         text.strip(), tuple(tokens.split()), _parse_seconds(start, line), _parse_seconds(end, line)
     )
+
+
+def parse_captions(text: str, where: str, parse: Callable[[str], Caption] = parse_caption) -> list[Caption]:
+    """All lines of a file of captions but blank ones.
+
+    Args:
+        text: of the file.
+        where: begins the message of an error.
+        parse: reads one line.
+
+    Raises:
+        InputError: naming the line that is no caption.
+    """
+    captions = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                captions.append(parse(line))
+            except InputError as error:
+                raise InputError(f"{where}, line {number}: {error}") from None
+    return captions
 
 
 def _parse_seconds(field: str, line: str) -> float:

@@ -16,17 +16,8 @@ import numpy as np
 import torch
 
 from motiongpt3.data.captions import Caption
-from motiongpt3.data.humanml3d import (
-    FEATURES,
-    JOINTS,
-    MAX_FRAMES,
-    METADATA,
-    MIN_FRAMES,
-    SPLITS,
-    TEXTS,
-    HumanML3DDataset,
-    open_array,
-)
+from motiongpt3.data.humanml3d import MAX_FRAMES, MIN_FRAMES, HumanML3DDataset
+from motiongpt3.data.layout import FEATURES, JOINTS, METADATA, SPLITS, TEXTS, open_array
 from motiongpt3.errors import InputError
 from motiongpt3.motion.features import FEATURE_WIDTH, KIT_FEATURE_WIDTH, Statistics, features_to_joints
 from motiongpt3.motion.skeleton import JOINT_COUNT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,15 +20,27 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class MotionBatch:
+class Batch:
+    """A dataclass whose tensors, also those in lists and in what has a ``to``, move to a device together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on another device (Lightning moves batches through this)."""
+        moved = {field.name: _moved(getattr(self, field.name), device) for field in fields(self)}
+        return replace(self, **moved)
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value.to(device) if hasattr(value, "to") else value
+
+
+@dataclass(frozen=True)
+class MotionBatch(Batch):
     """Padded clips: raw features (B, T, F) with zeros past each clip's length, and lengths (B,) in frames."""
 
     features: Tensor
     lengths: Tensor
-
-    def to(self, device: torch.device | str) -> MotionBatch:
-        """The same batch on another device (Lightning moves batches through this)."""
-        return MotionBatch(self.features.to(device), self.lengths.to(device))
 
 
 class Draw(int):
@@ -113,6 +125,38 @@ class MotionClips(Dataset[Tensor]):
             return features
         frames = int(torch.randint(self.shortest_crop, len(features) + 1, (), generator=random))
         start = int(torch.randint(0, len(features) - frames + 1, (), generator=random))
+        return features[start : start + frames]
+
+
+class MotionWindows(Dataset[Tensor]):
+    """Clips as a VQ-VAE reads them: whole codes only, at most ``window`` frames.
+
+    Args:
+        clips: what to draw from.
+        unit: frames of a code; lengths are multiples of it.
+        window: frames of a longest item, at a place in its clip drawn by `item_generator`; None for whole
+            clips, which start at their first frame.
+
+    Raises:
+        ConfigError: if a clip is shorter than a code.
+    """
+
+    def __init__(self, clips: MotionClips, unit: int, window: int | None = None) -> None:
+        self._clips = clips
+        self._random = window is not None
+        longest = max(clips.lengths) if window is None else window
+        self.lengths = [min(length, longest) // unit * unit for length in clips.lengths]
+        if not min(self.lengths):
+            raise ConfigError(f"a code stands for {unit} frames, but a clip has only {min(clips.lengths)}")
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> Tensor:
+        features, frames = self._clips[index], self.lengths[index]
+        start = 0
+        if self._random:
+            start = int(torch.randint(len(features) - frames + 1, (), generator=item_generator(index)))
         return features[start : start + frames]
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from motiongpt3.errors import InputError
 from motiongpt3.evaluation.kinematics import validated
+from motiongpt3.motion.bones import bone_lengths
 from motiongpt3.motion.features import FRAMES_PER_SECOND
 from motiongpt3.motion.foot_lock import ANKLES, TOES, ground_height, resting_foot_joints
-from motiongpt3.motion.gap_filling import bone_lengths
 
 STANDING_SPEED = 0.15
 """Metres per second below which a joint of a foot stands still. In motion capture a toe joint that is slower

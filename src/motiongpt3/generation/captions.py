@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from motiongpt3.errors import InputError
-from motiongpt3.generation.requests import encode_motions, read_requests
-from motiongpt3.models.dialogue import token_ids
-from motiongpt3.models.text_decoding import TextDecoding, decode_text
+from motiongpt3.generation.requests import check_batches, encode_motions, read_requests
+from motiongpt3.models.text_decoding import Reading, TextDecoding, decode_text
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import sample_seeds
 from motiongpt3.tasks import MOTION, MOTION_MARKERS
 
 if TYPE_CHECKING:
-    from motiongpt3.models.bimodal_folder import Bimodal
+    from motiongpt3.models.bimodal import BimodalModel
+    from motiongpt3.models.motion_tokens import MotionTokenGPT
     from motiongpt3.models.motiongpt import MotionGPT3
 
 
@@ -44,34 +43,40 @@ def caption_motions(
     Raises:
         InputError: if a motion or request cannot be used.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size} motions cannot be read together")
-    for seed in seeds:
-        sample_seeds(seed, 1)
     for motion in motions:
         check_length(model, motion)
-    stop = [model.config.dialogue.text_end_id(model.tokenizer)]
-    banned = token_ids(model.tokenizer, decoding.banned_tokens)
-    captions: list[str] = []
-    for first in range(0, len(motions), batch_size):
-        rows = slice(first, first + batch_size)
+
+    def read(rows: slice) -> Reading:
         latents = encode_motions(model, motions[rows])
         asked = [with_marker(request) for request in requests[rows]]
-        read = read_requests(model, asked, [[one] for one in latents], "text")
-        written = decode_text(
-            model.mot,
-            read.cache,
-            read.next_positions,
-            read.next_logits,
-            stop,
-            decoding,
-            seeds[rows],
-            None,
-            banned,
-        )
+        return read_requests(model, asked, [[one] for one in latents], "text")
+
+    return write_captions(model, read, decoding, seeds, batch_size, progress)
+
+
+def write_captions(
+    model: MotionGPT3 | MotionTokenGPT,
+    read: Callable[[slice], Reading],
+    decoding: TextDecoding,
+    seeds: Sequence[int],
+    batch_size: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[str]:
+    """Answers in text to requests that ``read`` lets the model read, some rows at a time; one for each seed.
+
+    Raises:
+        InputError: if a seed or the batch size cannot be used.
+    """
+    check_batches(batch_size, seeds)
+    stop = [model.config.dialogue.text_end_id(model.tokenizer)]
+    banned = decoding.banned_ids(model.tokenizer)
+    captions: list[str] = []
+    for first in range(0, len(seeds), batch_size):
+        rows = slice(first, first + batch_size)
+        written = decode_text(model.mot, *read(rows), stop, decoding, seeds[rows], None, banned)
         captions.extend(spoken(model, ids) for ids in written)
         if progress:
-            progress(len(captions), len(motions))
+            progress(len(captions), len(seeds))
     return captions
 
 
@@ -91,7 +96,7 @@ def with_marker(request: str) -> str:
     return request if any(marker in request for marker in MOTION_MARKERS) else f"{request.rstrip()} {MOTION}"
 
 
-def spoken(model: Bimodal, ids: Sequence[int]) -> str:
+def spoken(model: BimodalModel, ids: Sequence[int]) -> str:
     """Tokens as one line of text, without special tokens."""
     text = str(model.tokenizer.decode(list(ids), skip_special_tokens=True))
     return " ".join(text.split())

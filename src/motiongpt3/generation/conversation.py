@@ -19,11 +19,10 @@ from motiongpt3.generation.captions import check_length, spoken, with_marker
 from motiongpt3.generation.requests import encode_motions, lay_out
 from motiongpt3.generation.transcript import Transcript
 from motiongpt3.models.dialogue import text_ids
-from motiongpt3.models.placeholders import ANSWERS
 from motiongpt3.models.text_decoding import Reading, TextDecoding, decode_text, read_parts
 from motiongpt3.motion.completion import inbetween_ends, prediction_head
 from motiongpt3.motion.motion import Motion
-from motiongpt3.tasks import task_named, without_markers
+from motiongpt3.tasks import ANSWERS, task_named, without_markers
 
 if TYPE_CHECKING:
     from motiongpt3.models.motiongpt import MotionGPT3
@@ -219,9 +218,9 @@ class Conversation:
         return written
 
 
-def head_of(motion: Motion, frames: int | None = None) -> Motion:
-    """The first frames of a motion: those that the prediction task gives, or as many as are said."""
-    return cut(motion, 0, prediction_head(len(motion)) if frames is None else frames)
+def head_of(motion: Motion) -> Motion:
+    """The frames that the prediction task gives: the first fifth of a motion, at least two."""
+    return cut(motion, 0, max(prediction_head(len(motion)), 2))
 
 
 def ends_of(motion: Motion) -> tuple[Motion, Motion]:

@@ -10,23 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
 
 from motiongpt3.errors import InputError
-from motiongpt3.generation.requests import check_rate, encode_motions, frame_features, read_requests
+from motiongpt3.generation.requests import (
+    check_batches,
+    check_rate,
+    encode_motions,
+    frame_features,
+    read_requests,
+)
 from motiongpt3.models.cache import KeyValueCache
 from motiongpt3.models.known import GivenFrames, known_latents
 from motiongpt3.models.placeholders import Known, SequencePlaceholders
 from motiongpt3.motion.completion import goal_between
 from motiongpt3.motion.joining import Stretch, join
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import LatentNoise, guided, holding, sample_latents, sample_seeds
+from motiongpt3.sampling import LatentNoise, guided, holding, sample_latents
 
 if TYPE_CHECKING:
     from motiongpt3.models.motiongpt import MotionGPT3
+
+
+Progress = Callable[[int, int], None]
+"""Called with (motions done, all motions)."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +68,34 @@ class MotionRequest:
         return len(self.head) if self.head else 0
 
 
+class SamplingSettings(TypedDict, total=False):
+    """How motions are sampled; what is left out or None is what the model does by default.
+
+    Keys:
+        guidance: scale of classifier-free guidance, 1 for none.
+        scheduler: a name from `sampling.schedulers_for`.
+        steps: of the scheduler.
+        temperature: of the noise that the scheduler adds (ddpm only).
+        noise: 0 … 1, scale of the noise that sampling starts from: below 1 the motions of different seeds
+            come closer to one another, and to what is likeliest.
+        batch_size: motions made together.
+    """
+
+    guidance: float | None
+    scheduler: str | None
+    steps: int | None
+    temperature: float | None
+    noise: float | None
+    batch_size: int | None
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How latents are sampled; see `sampling.sample_latents`.
-
-    ``noise`` scales the noise that sampling starts from: below 1 the motions of different seeds come closer
-    to one another, and to what is likeliest.
-    """
+    """`SamplingSettings` with nothing left out; without ``steps``, as many as suit the scheduler."""
 
     guidance: float
     scheduler: str
-    steps: int | None
+    steps: int | None = None
     temperature: float = 1.0
     batch_size: int = 32
     noise: float = 1.0
@@ -102,7 +129,7 @@ def make_motions(
     model: MotionGPT3,
     requests: Sequence[MotionRequest],
     sampling: Sampling,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Motion]:
     """One motion for each request; ``progress`` is called with (motions done, all motions).
 
@@ -110,8 +137,7 @@ def make_motions(
         InputError: if a request or setting cannot be used.
         ConfigError: if there is no such scheduler, or it does not step for this model.
     """
-    if sampling.batch_size < 1:
-        raise InputError(f"batch_size: {sampling.batch_size} motions cannot be made together")
+    check_batches(sampling.batch_size, [request.seed for request in requests])
     if not 0 <= sampling.noise <= 1:
         raise InputError(f"noise: {sampling.noise} is not a number from 0 to 1")
     _check(model, requests)
@@ -130,16 +156,11 @@ def make_motions(
 
 
 def _check(model: MotionGPT3, requests: Sequence[MotionRequest]) -> None:
-    shortest, longest = model.frame_range
     for prompt in dict.fromkeys(request.prompt for request in requests):
         model.validate_prompt(prompt)
     for request in requests:
-        sample_seeds(request.seed, 1)
-        if request.frames is not None and not shortest <= request.frames <= longest:
-            raise InputError(
-                f"a length of {request.frames} frames is outside of what the model makes: "
-                f"{shortest} to {longest}"
-            )
+        if request.frames is not None:
+            model.check_frames(request.frames)
         given = request.given
         for motion in given:
             check_rate(model, motion)

@@ -19,6 +19,7 @@ from motiongpt3.models.placeholders import REQUEST_BLOCK, SequencePlaceholders
 from motiongpt3.models.text_decoding import Reading, read_parts
 from motiongpt3.motion.completion import stretch_features
 from motiongpt3.motion.motion import Motion
+from motiongpt3.sampling import sample_seeds
 
 if TYPE_CHECKING:
     from motiongpt3.models.motion_tokens import MotionTokenGPT
@@ -57,6 +58,14 @@ def check_rate(model: MotionGPT3 | MotionTokenGPT, motion: Motion) -> None:
             f"{motion.source or motion.name}: {motion.fps:g} frames a second; the model works at "
             f"{model.fps:g}: resample it first"
         )
+
+
+def check_batches(batch_size: int, seeds: Sequence[int]) -> None:
+    """Refuse batches of nothing, and numbers that are no seeds."""
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size} motions cannot be worked on together")
+    for seed in seeds:
+        sample_seeds(seed, 1)
 
 
 def frame_features(motion: Motion) -> Tensor:

@@ -228,7 +228,7 @@ def load_text_weights(mot: MixtureOfTransformers, state: Mapping[str, Tensor], f
         original = {name.ours: name.theirs[0] for name in kind.names}
         copies[original["text_head.weight"]] = original["text.token_embedding.weight"]
     shapes = {name: tensor.shape for name, tensor in parameters.items()}
-    tensors = read_tensors(state, kind.names, shapes, copies, kind.unused)
+    tensors = our_tensors(state, kind.names, shapes, copies, kind.unused)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
@@ -237,7 +237,7 @@ def load_text_weights(mot: MixtureOfTransformers, state: Mapping[str, Tensor], f
 def text_weights(mot: MixtureOfTransformers, family: str) -> dict[str, Tensor]:
     """The text branch as a transformers state dict; tied output layers are not repeated."""
     tensors = {name: tensor for name, tensor in mot.state_dict().items() if name.startswith("text")}
-    return name_tensors(tensors, _family(family).names, mot.text_config)
+    return their_tensors(tensors, _family(family).names, mot.text_config)
 
 
 def official_configs(state: Mapping[str, Tensor]) -> tuple[TextBranchConfig, MotionBranchConfig]:
@@ -298,10 +298,10 @@ def official_lm_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for key, tensor in state.items()
         if key.startswith(OFFICIAL_PREFIX)
     }
-    return read_tensors(backbone, OFFICIAL_NAMES, shapes, OFFICIAL_COPIES, OFFICIAL_UNUSED)
+    return our_tensors(backbone, OFFICIAL_NAMES, shapes, OFFICIAL_COPIES, OFFICIAL_UNUSED)
 
 
-def read_tensors(
+def our_tensors(
     theirs: Mapping[str, Tensor],
     names: tuple[TensorName, ...],
     shapes: Mapping[str, torch.Size],
@@ -342,10 +342,10 @@ def read_tensors(
     return tensors
 
 
-def name_tensors(
+def their_tensors(
     ours: Mapping[str, Tensor], names: tuple[TensorName, ...], config: TextBranchConfig
 ) -> dict[str, Tensor]:
-    """The reverse of `read_tensors`: our tensors under their names, in their layout."""
+    """The reverse of `our_tensors`: our tensors under their names, in their layout."""
     heads, kv_heads = config.heads * config.head_dim, config.kv_heads * config.head_dim
     tensors = {}
     for name, keys, inputs_first in _per_layer(names, ours):

@@ -8,6 +8,7 @@ tokenizer beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,17 +17,19 @@ from torch import Tensor
 
 from motiongpt3.errors import CheckpointError, InputError
 from motiongpt3.models.backbones import load_text_weights, text_config_from
+from motiongpt3.models.dialogue import DialogueConfig
 from motiongpt3.models.folders import (
     WEIGHTS_FILE,
     config_from_json,
     config_to_json,
     load_strictly,
-    read_config,
+    read_config_of,
     read_tensors,
     write_tensors,
 )
-from motiongpt3.models.mot import MixtureOfTransformers
+from motiongpt3.models.mot import MixtureOfTransformers, MotionBranchConfig, TextBranchConfig
 from motiongpt3.models.text_backbone import load_text_backbone, load_tokenizer
+from motiongpt3.models.text_decoding import TextDecoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,18 +50,34 @@ class Bimodal(Protocol):
         ...
 
 
-class BimodalConfig(Protocol):
-    """What all configs of such models say about the text branch."""
+@dataclass(frozen=True)
+class BimodalConfig:
+    """What the configs of all such models say; the docstring of each class names its own fields.
 
-    @property
-    def text_backbone(self) -> str:
-        """Name of the text backbone; empty if the text branch is in the model's folder."""
-        ...
+    Args:
+        text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`),
+            or empty if the text branch and its tokenizer are in the model's own folder.
+        text_fingerprint: of the exact weights of that language model; empty with an empty ``text_backbone``.
+        dialogue: how requests and answers are written for the text branch.
+        longest_prompt: tokens of a request, with all that is written around it.
+        frames_per_second: of the motions.
+        shortest_frames: of a motion that is made.
+        longest_frames: of a motion that is made or read.
+        decoding: how text answers are chosen.
+        text: the text branch.
+        motion: the motion branch.
+    """
 
-    @property
-    def text_fingerprint(self) -> str:
-        """Of the weights that it was trained with."""
-        ...
+    text_backbone: str
+    text_fingerprint: str
+    dialogue: DialogueConfig
+    longest_prompt: int
+    frames_per_second: float
+    shortest_frames: int
+    longest_frames: int
+    decoding: TextDecoding
+    text: TextBranchConfig
+    motion: MotionBranchConfig
 
 
 Model = TypeVar("Model", bound=Bimodal)
@@ -120,10 +139,7 @@ def read_bimodal(
         MissingDependencyError: if the text backbone is not on this machine.
     """
     folder = local_folder(path)
-    values = read_config(folder)
-    if values.pop("model", None) != name:
-        raise CheckpointError(f'{folder}: not {kind} (no "model": "{name}" in its config)')
-    config = config_from_json(config_class, values, str(folder))
+    config = config_from_json(config_class, read_config_of(folder, name, kind), str(folder))
     text_backbone, text_fingerprint = config.text_backbone, config.text_fingerprint
     tensors = read_tensors(folder / WEIGHTS_FILE)
     if text_backbone:
@@ -194,22 +210,3 @@ def local_folder(path: str | Path) -> Path:
         raise InputError(
             f"no folder {name}, and the hub has no such model or cannot be reached ({reason})"
         ) from None
-
-
-def check_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, tokens: int, longest: int) -> None:
-    """Refuse what cannot be a prompt: it is empty, of too many ``tokens``, or holds special ones.
-
-    Raises:
-        InputError: saying which.
-    """
-    if not prompt.strip():
-        raise InputError("the prompt is empty: say what the person does, as in 'a person walks forward'")
-    # Not `all_special_tokens`, which names only those with a role.
-    added = tokenizer.added_tokens_decoder.values()
-    special = next((token.content for token in added if token.special and token.content in prompt), None)
-    if special is not None:
-        raise InputError(
-            f"the prompt contains {special!r}, which has a meaning of its own here: leave it out"
-        )
-    if tokens > longest:
-        raise InputError(f"the prompt is too long: {tokens} tokens, at most {longest} fit")

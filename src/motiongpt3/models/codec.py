@@ -14,18 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.folders import (
     WEIGHTS_FILE,
     build_kind,
     config_to_json,
     load_strictly,
-    read_config,
+    read_config_of,
     read_tensors,
     write_config,
     write_tensors,
 )
 from motiongpt3.models.mld_vae import MLDVAE, MLDVAEConfig
+from motiongpt3.models.statistics import register_statistics
 from motiongpt3.models.temporal_vae import TemporalVAE, TemporalVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 
@@ -75,10 +76,8 @@ class MotionCodec(nn.Module):
             raise ConfigError(
                 f"vae.feature_width: {found} features a frame are not HumanML3D's {FEATURE_WIDTH}"
             )
-        statistics = statistics or Statistics(torch.zeros(FEATURE_WIDTH), torch.ones(FEATURE_WIDTH))
         self.vae = vae
-        self.register_buffer("feature_mean", torch.as_tensor(statistics.mean, dtype=torch.float32).clone())
-        self.register_buffer("feature_std", torch.as_tensor(statistics.std, dtype=torch.float32).clone())
+        register_statistics(self, statistics)
         self.register_buffer("latent_mean", torch.zeros(vae.latent_channels))
         self.register_buffer("latent_std", torch.ones(vae.latent_channels))
 
@@ -128,11 +127,7 @@ class MotionCodec(nn.Module):
             CheckpointError: if the folder is not a motion codec or its weights do not fit its config.
             ConfigError: if the config does not describe a VAE.
         """
-        config = read_config(folder)
-        if config.get("model") != MODEL_NAME:
-            raise CheckpointError(
-                f"{folder}: not a motion codec (its config says model = {config.get('model')!r})"
-            )
+        config = read_config_of(folder, MODEL_NAME, "a motion codec")
         codec = cls(build_vae(config.get("vae")))
         load_strictly(codec, read_tensors(Path(folder) / WEIGHTS_FILE), str(folder))
         return codec.eval()

@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING
 
 from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.text_decoding import token_ids
+from motiongpt3.tasks import FIRST_MOTION, MASKED_MOTION, MOTION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-GIVEN_MARKER = "<Motion_Placeholder>"
-FIRST_PART_MARKER = "<Motion_Placeholder_s1>"
-MASKED_MARKER = "<Motion_Placeholder_Masked>"
-_MARKERS = re.compile("|".join(map(re.escape, (GIVEN_MARKER, FIRST_PART_MARKER, MASKED_MARKER))))
+_MARKERS = re.compile("|".join(map(re.escape, (MOTION, FIRST_MOTION, MASKED_MOTION))))
 _ANY_MARKER = re.compile(r"<\w+_Placeholder\w*>")
 
 
@@ -47,7 +45,7 @@ class DialogueConfig:
         text_prefix: before the text of an answer.
         text_end: the one token that ends the text of an answer.
         motion_prefix: before the placeholders of a motion in an answer.
-        motion_suffix: behind them.
+        motion_suffix: behind them; nothing here reads it, as an answer ends with its motion.
         given_prefix: before a motion given in a request.
         given_suffix: behind it.
     """
@@ -108,7 +106,7 @@ def request_parts(
     for marker in _MARKERS.finditer(request):
         text += _plain(request[end : marker.start()])
         end = marker.end()
-        masked = marker.group() == MASKED_MARKER
+        masked = marker.group() == MASKED_MOTION
         for mark in (
             (MotionMark.GIVEN, MotionMark.MASKED, MotionMark.GIVEN) if masked else (MotionMark.GIVEN,)
         ):
@@ -130,6 +128,6 @@ def _plain(text: str) -> str:
     if other:
         raise InputError(
             f"the request holds {other.group()}, which nothing has been put in place of; "
-            f"a motion that is given is {GIVEN_MARKER}"
+            f"a motion that is given is {MOTION}"
         )
     return text

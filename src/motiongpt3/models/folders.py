@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from motiongpt3.errors import CheckpointError, ConfigError
 from motiongpt3.files import atomic_file
+from motiongpt3.models.locate import CONFIG_FILE
 
 Config = TypeVar("Config")
 Built = TypeVar("Built")
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
@@ -124,6 +124,24 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: expected a JSON object")
+    return values
+
+
+def read_config_of(folder: str | Path, name: str, kind: str) -> dict[str, Any]:
+    """What `read_config` finds, without the ``model`` in it, which must be ``name``.
+
+    Args:
+        folder: of the model.
+        name: what the config of such a model calls it.
+        kind: what people do, with its article.
+
+    Raises:
+        CheckpointError: if the folder has no config, or one of another kind of model.
+    """
+    values = read_config(folder)
+    found = values.pop("model", None)
+    if found != name:
+        raise CheckpointError(f"{folder}: not {kind} (its config says model = {found!r}, not {name!r})")
     return values
 
 

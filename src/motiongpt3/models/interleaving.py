@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from motiongpt3.errors import InputError
 from motiongpt3.models.attention import NO_BLOCK, TokenStream
 from motiongpt3.models.mot import MixtureOfTransformers
+from motiongpt3.models.vae import visible_frames
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ class MotionPart:
 
     embeddings: Tensor
     block: int = NO_BLOCK
+
+
+def text_stream(mot: MixtureOfTransformers, rows: Sequence[Sequence[int]]) -> tuple[TokenStream, Tensor]:
+    """Rows of text alone, from their token ids: the text stream, padded on the right, and lengths (B,)."""
+    device = mot.text.token_embedding.weight.device
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    ids_BS = pad_sequence([torch.tensor(list(row), device=device) for row in rows], batch_first=True)
+    visible_BS = visible_frames(lengths, ids_BS.shape[1])
+    return TokenStream.sequential(mot.embed_text(ids_BS), visible_BS), lengths
 
 
 def interleave(

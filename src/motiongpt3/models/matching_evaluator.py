@@ -19,18 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError, InputError
+from motiongpt3.errors import ConfigError, InputError
 from motiongpt3.models.folders import (
     WEIGHTS_FILE,
     build,
     config_from_json,
     config_to_json,
     load_strictly,
-    read_config,
+    read_config_of,
     read_tensors,
     write_config,
     write_tensors,
 )
+from motiongpt3.models.statistics import register_statistics
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 
@@ -93,10 +94,7 @@ class MatchingEvaluator(nn.Module):
             )
         self.config = config
         width = config.width
-        mean = torch.zeros(config.feature_width) if statistics is None else torch.as_tensor(statistics.mean)
-        std = torch.ones(config.feature_width) if statistics is None else torch.as_tensor(statistics.std)
-        self.register_buffer("feature_mean", mean.float().clone())
-        self.register_buffer("feature_std", std.float().clone())
+        register_statistics(self, statistics, config.feature_width)
         stretches = config.longest_frames // FRAMES_PER_STRETCH
         self.register_buffer("places", _sinusoids(stretches, width), persistent=False)
         # Stretches do not overlap, so that what lies past a clip's end never reaches it.
@@ -164,10 +162,7 @@ class MatchingEvaluator(nn.Module):
             CheckpointError: if the folder is no such evaluator or its weights do not fit its config.
             ConfigError: if the config does not describe one.
         """
-        config = read_config(folder)
-        if config.get("model") != MODEL_NAME:
-            found = config.get("model")
-            raise CheckpointError(f"{folder}: not an evaluator (its config says model = {found!r})")
+        config = read_config_of(folder, MODEL_NAME, "an evaluator")
         read = config_from_json(MatchingEvaluatorConfig, config.get("evaluator"), f"{folder}: evaluator")
         model = build(lambda: cls(read), f"{folder}: evaluator")
         load_strictly(model, read_tensors(Path(folder) / WEIGHTS_FILE), str(folder))

@@ -11,18 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from motiongpt3.errors import CheckpointError, ConfigError
+from motiongpt3.errors import ConfigError
 from motiongpt3.models.folders import (
     WEIGHTS_FILE,
     build,
     config_from_json,
     config_to_json,
     load_strictly,
-    read_config,
+    read_config_of,
     read_tensors,
     write_config,
     write_tensors,
 )
+from motiongpt3.models.statistics import register_statistics
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.features import FEATURE_WIDTH, Statistics
 
@@ -51,10 +52,8 @@ class MotionTokenizer(nn.Module):
             raise ConfigError(
                 f"vq_vae.feature_width: {found} features a frame are not HumanML3D's {FEATURE_WIDTH}"
             )
-        statistics = statistics or Statistics(torch.zeros(FEATURE_WIDTH), torch.ones(FEATURE_WIDTH))
         self.vq_vae = vq_vae
-        self.register_buffer("feature_mean", torch.as_tensor(statistics.mean, dtype=torch.float32).clone())
-        self.register_buffer("feature_std", torch.as_tensor(statistics.std, dtype=torch.float32).clone())
+        register_statistics(self, statistics)
 
     @property
     def vocabulary_size(self) -> int:
@@ -113,11 +112,7 @@ class MotionTokenizer(nn.Module):
             CheckpointError: if the folder is not a motion tokenizer or its weights do not fit its config.
             ConfigError: if the config does not describe a VQ-VAE.
         """
-        config = read_config(folder)
-        if config.get("model") != MODEL_NAME:
-            raise CheckpointError(
-                f"{folder}: not a motion tokenizer (its config says model = {config.get('model')!r})"
-            )
+        config = read_config_of(folder, MODEL_NAME, "a motion tokenizer")
         tokenizer = cls(build_vq_vae(config.get("vq_vae"), str(folder)))
         load_strictly(tokenizer, read_tensors(Path(folder) / WEIGHTS_FILE), str(folder))
         return tokenizer.eval()

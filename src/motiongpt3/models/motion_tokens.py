@@ -13,82 +13,54 @@ Shapes: B requests, K codes of a motion, M motion tokens, D width of the motion 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from motiongpt3.errors import ConfigError, InputError
-from motiongpt3.generation.captions import spoken, with_marker
-from motiongpt3.generation.motions import counted, paired
-from motiongpt3.generation.requests import check_rate, frame_features
-from motiongpt3.models.bimodal_folder import assemble_bimodal, check_prompt, read_bimodal, write_bimodal
-from motiongpt3.models.cache import KeyValueCache
-from motiongpt3.models.dialogue import (
-    GIVEN_MARKER,
-    DialogueConfig,
-    MotionMark,
-    request_parts,
-    text_ids,
-    token_ids,
-)
-from motiongpt3.models.folders import build, config_to_json, write_config
-from motiongpt3.models.interleaving import MotionPart, TextPart, interleave
-from motiongpt3.models.mot import MixtureOfTransformers, MotionBranchConfig, TextBranchConfig, TokenStream
+from motiongpt3.generation.captions import with_marker, write_captions
+from motiongpt3.generation.motions import Progress, counted, paired
+from motiongpt3.generation.requests import check_batches, check_rate, frame_features
+from motiongpt3.models.bimodal import BimodalModel
+from motiongpt3.models.bimodal_folder import BimodalConfig, assemble_bimodal
+from motiongpt3.models.dialogue import MotionMark, request_parts
+from motiongpt3.models.folders import build, config_to_json
+from motiongpt3.models.interleaving import MotionPart, TextPart
+from motiongpt3.models.mot import MixtureOfTransformers, TokenStream
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
-from motiongpt3.models.text_decoding import TextDecoding, TokenChoice, decode_text, read_parts
+from motiongpt3.models.text_decoding import Reading, TextDecoding, TokenChoice, read_parts
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import sample_seeds
+from motiongpt3.tasks import MOTION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MODEL_NAME = "motion-token-gpt"
 SPECIAL_TOKENS = 2
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class MotionTokenGPTConfig:
-    """All of a model but its weights.
+class MotionTokenGPTConfig(BimodalConfig):
+    """All of a model but its weights; see also `BimodalConfig`.
+
+    The motion branch is causal, its vocabulary the codes and `SPECIAL_TOKENS` more.
 
     Args:
-        text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`),
-            or empty if the text branch and its tokenizer are in the model's own folder.
-        text_fingerprint: of the exact weights of that language model; empty with an empty ``text_backbone``.
-        dialogue: how requests and answers are written for the text branch.
-        longest_prompt: tokens of a request, with all that is written around it.
-        frames_per_second: of the motions.
-        shortest_frames: of a motion that is made.
-        longest_frames: of a motion that is made or read.
         temperature: by default, of the draw of motion tokens; 0 takes the likeliest.
         top_k: by default, draw from the so many likeliest; 0 from all.
-        decoding: how text answers are chosen.
-        text: the text branch.
-        motion: the motion branch; causal, its vocabulary the codes and `SPECIAL_TOKENS` more.
         vq_vae: of the motion tokenizer.
     """
 
-    text_backbone: str
-    text_fingerprint: str
-    dialogue: DialogueConfig
-    longest_prompt: int
-    frames_per_second: float
-    shortest_frames: int
-    longest_frames: int
     temperature: float
     top_k: int
-    decoding: TextDecoding
-    text: TextBranchConfig
-    motion: MotionBranchConfig
     vq_vae: VQVAEConfig
 
 
-class MotionTokenGPT(nn.Module):
+class MotionTokenGPT(BimodalModel):
     """The bimodal model over motion tokens. Make one with `from_pretrained`, or with `assemble` to train it.
 
     Attributes:
@@ -98,6 +70,13 @@ class MotionTokenGPT(nn.Module):
         head: from hidden states of the motion branch to logits of the next motion token.
         tokenizer: of the text branch.
     """
+
+    model_name = MODEL_NAME
+    kind = "a model over motion tokens"
+    config_class = MotionTokenGPTConfig
+    exact = ("motion_tokenizer.",)
+
+    config: MotionTokenGPTConfig
 
     def __init__(
         self,
@@ -152,8 +131,6 @@ class MotionTokenGPT(nn.Module):
         """Motion tokens of the longest motion, with start and end."""
         return self._code_limit(self.config.longest_frames) + SPECIAL_TOKENS
 
-    # Making, loading, saving
-
     @classmethod
     def assemble(cls, description: dict[str, Any], motion_tokenizer: MotionTokenizer) -> MotionTokenGPT:
         """A model to train: pretrained text branch, trained tokenizer, random motion branch and head.
@@ -173,86 +150,21 @@ class MotionTokenGPT(nn.Module):
         )
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path: str | Path,
-        device: torch.device | str = "cpu",
-        progress: Callable[[str], None] | None = None,
-    ) -> MotionTokenGPT:
-        """Read a model folder, or a model of that id from the hub; evaluation mode.
-
-        Args:
-            path: a local folder, or a hub id such as ``organisation/name``.
-            device: where the weights go.
-            progress: told about slow steps, such as the one-time conversion of the text backbone.
-
-        Raises:
-            CheckpointError: if the folder is no such model, or its weights do not fit its config.
-            MissingDependencyError: if the text backbone is not on this machine.
-        """
-
-        def make(config: MotionTokenGPTConfig, tokenizer: PreTrainedTokenizerBase) -> MotionTokenGPT:
-            return cls(config, MotionTokenizer(build(lambda: VQVAE(config.vq_vae), "vq_vae")), tokenizer)
-
-        kind = "a model over motion tokens"
-        model = read_bimodal(path, MODEL_NAME, kind, MotionTokenGPTConfig, make, progress)
-        return model.eval().to(device)
-
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json``, ``model.safetensors`` and, if the text branch is its own, the tokenizer.
-
-        Args:
-            folder: where to.
-            dtype: of the language side's weights in the file, for instance ``torch.float16``; the motion
-                tokenizer stays as it is, so that its codes do.
-        """
-        write_bimodal(self, Path(folder), self.config.text_backbone, dtype, exact=("motion_tokenizer.",))
-        write_config(folder, {"model": MODEL_NAME, **config_to_json(self.config)})
-
-    # What a request may ask for
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of the motions."""
-        return self.config.frames_per_second
-
-    @property
-    def frame_range(self) -> tuple[int, int]:
-        """The shortest and the longest motion that may be asked for, in frames."""
-        return self.config.shortest_frames, self.config.longest_frames
-
-    def validate_prompt(self, prompt: str) -> None:
-        """Raise `InputError` if a prompt is empty, too long, or contains special tokens of the tokenizer."""
-        check_prompt(prompt, self.tokenizer, len(self.prompt_ids(prompt)), self.config.longest_prompt)
-
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a request without given motions, up to its answer in motion."""
-        dialogue = self.config.dialogue
-        text = f"{dialogue.request_prefix}{prompt}{dialogue.request_suffix}{dialogue.motion_prefix}"
-        return text_ids(self.tokenizer, text)
+    def blank(cls, config: MotionTokenGPTConfig, tokenizer: PreTrainedTokenizerBase) -> MotionTokenGPT:
+        """A model with random weights and statistics of 0 and 1."""
+        return cls(config, MotionTokenizer(build(lambda: VQVAE(config.vq_vae), "vq_vae")), tokenizer)
 
     def describe(self) -> dict[str, str]:
         """What the model is, as names and values for people."""
-        millions = {
-            name: sum(parameter.numel() for parameter in module.parameters()) / 1e6
-            for name, module in (
-                ("text branch", self.mot.text),
-                ("motion branch", self.mot.motion),
-                ("VQ-VAE", self.motion_tokenizer),
-            )
-        }
         config, codes = self.config, self.motion_tokenizer
-        shortest, longest = self.frame_range
-        return {
-            **{name: f"{count:.1f} M parameters" for name, count in millions.items()},
-            "text backbone": config.text_backbone or "in the model's folder",
-            "attached to text layers": ", ".join(map(str, config.motion.layers)),
-            "motion tokens": f"{codes.vocabulary_size} codes, one for every {codes.frames_per_code} frames",
-            "sampling": f"temperature {config.temperature:g}, top {config.top_k or 'all'}",
-            "lengths": f"{shortest} to {longest} frames at {self.fps:g} fps, as the model ends them",
-        }
-
-    # Motions from requests
+        spacing = f"one for every {codes.frames_per_code} frames"
+        return self._described(
+            {"text branch": self.mot.text, "motion branch": self.mot.motion, "VQ-VAE": codes},
+            {
+                "motion tokens": f"{codes.vocabulary_size} codes, {spacing}",
+                "sampling": f"temperature {config.temperature:g}, top {config.top_k or 'all'}",
+            },
+        )
 
     @torch.inference_mode()
     def generate(
@@ -282,15 +194,12 @@ class MotionTokenGPT(nn.Module):
         """
         rows = paired(prompts, prompts=prompts, lengths=frames, seeds=counted(seeds, prompts))
         lengths, numbers = [row[1] for row in rows], [row[2] for row in rows]
-        _check_batch(numbers, batch_size)
-        shortest, longest = self.frame_range
+        check_batches(batch_size, numbers)
         for prompt in dict.fromkeys(prompts):
             self.validate_prompt(prompt)
         for length in lengths:
-            if length is not None and not shortest <= length <= longest:
-                raise InputError(
-                    f"a length of {length} frames is outside of what the model makes: {shortest} to {longest}"
-                )
+            if length is not None:
+                self.check_frames(length)
         decoding = TextDecoding(
             temperature=self.config.temperature if temperature is None else temperature,
             top_k=self.config.top_k if top_k is None else top_k,
@@ -299,7 +208,7 @@ class MotionTokenGPT(nn.Module):
         for first in range(0, len(prompts), batch_size):
             part = slice(first, first + batch_size)
             # The last code may be for more frames than are wanted.
-            limits = [(shortest, longest) if length is None else (length, length) for length in lengths[part]]
+            limits = [self.frame_range if length is None else (length, length) for length in lengths[part]]
             counts = [(self._code_limit(low), self._code_limit(high)) for low, high in limits]
             codes = self._write_codes(prompts[part], counts, numbers[part], decoding)
             for prompt, (_, high), clip in zip(prompts[part], limits, self._decode(codes)):
@@ -307,14 +216,6 @@ class MotionTokenGPT(nn.Module):
             if progress:
                 progress(len(motions), len(prompts))
         return motions
-
-    def read_text(self, prompts: Sequence[str]) -> tuple[KeyValueCache, Tensor]:
-        """Let the text branch read prompts: the keys and values that motion attends to, and lengths (B,)."""
-        device = self.head.weight.device
-        rows = [[TextPart(torch.tensor(self.prompt_ids(prompt), device=device))] for prompt in prompts]
-        text, _, lengths = interleave(self.mot, rows)
-        assert text is not None
-        return self.mot.encode_text(text), lengths
 
     def motion_stream(self, tokens: Tensor, visible: Tensor, starts: Tensor) -> TokenStream:
         """Motion tokens (B, M), the ``visible`` ones at consecutive positions from ``starts`` (B,)."""
@@ -373,8 +274,6 @@ class MotionTokenGPT(nn.Module):
         """Codes that make at least ``frames`` frames."""
         return -(-frames // self.motion_tokenizer.frames_per_code)
 
-    # Captions of motions
-
     @torch.inference_mode()
     def caption(
         self,
@@ -400,35 +299,19 @@ class MotionTokenGPT(nn.Module):
             InputError: if a motion or request cannot be used.
         """
         # The motion alone, as in training.
-        wording = GIVEN_MARKER if prompts is None else prompts
+        wording = MOTION if prompts is None else prompts
         asked = paired(motions, prompts=wording, seeds=counted(seeds, motions))
         requests, numbers = [row[0] for row in asked], [row[1] for row in asked]
-        _check_batch(numbers, batch_size)
         for request in dict.fromkeys(requests):
             self.validate_prompt(with_marker(request))
-        decoding = self.config.decoding if decoding is None else decoding
-        banned = token_ids(self.tokenizer, decoding.banned_tokens)
-        stop = [self.config.dialogue.text_end_id(self.tokenizer)]
-        captions: list[str] = []
-        for first in range(0, len(motions), batch_size):
-            part = slice(first, first + batch_size)
+
+        def read(part: slice) -> Reading:
             codes = self.encode(motions[part])
             rows = [self.caption_request(one, request) for one, request in zip(codes, requests[part])]
-            read = read_parts(self.mot, rows)
-            written = decode_text(
-                self.mot,
-                read.cache,
-                read.next_positions,
-                read.next_logits,
-                stop,
-                decoding,
-                numbers[part],
-                banned_ids=banned,
-            )
-            captions += [spoken(self, ids) for ids in written]
-            if progress:
-                progress(len(captions), len(motions))
-        return captions
+            return read_parts(self.mot, rows)
+
+        chosen = self.config.decoding if decoding is None else decoding
+        return write_captions(self, read, chosen, numbers, batch_size, progress)
 
     def encode(self, motions: Sequence[Motion]) -> list[Tensor]:
         """Codes (K,) of each motion, on the model's device.
@@ -453,7 +336,7 @@ class MotionTokenGPT(nn.Module):
         codes = self.motion_tokenizer.encode(padded, lengths)
         return [row[: self.motion_tokenizer.code_count(len(one))] for row, one in zip(codes, features)]
 
-    def caption_request(self, codes: Tensor, prompt: str = GIVEN_MARKER) -> list[TextPart | MotionPart]:
+    def caption_request(self, codes: Tensor, prompt: str = MOTION) -> list[TextPart | MotionPart]:
         """A request for the caption of a motion, from its codes (K,), up to the first token of the answer.
 
         Raises:
@@ -463,7 +346,7 @@ class MotionTokenGPT(nn.Module):
         opened = dataclasses.replace(dialogue, request_suffix=dialogue.request_suffix + dialogue.text_prefix)
         parts = request_parts(self.tokenizer, opened, with_marker(prompt))
         if sum(isinstance(part, MotionMark) for part in parts) != 1:
-            raise InputError(f"a request for a caption has one place for a motion, {GIVEN_MARKER}")
+            raise InputError(f"a request for a caption has one place for a motion, {MOTION}")
         given = MotionPart(self.mot.embed_motion(self.with_ends(codes)))
         return [
             given if isinstance(part, MotionMark) else TextPart(torch.tensor(part, device=codes.device))
@@ -474,10 +357,3 @@ class MotionTokenGPT(nn.Module):
         """Motion tokens (K + 2,) of codes (K,): start, codes, end."""
         start, end = codes.new_tensor([self.start_token]), codes.new_tensor([self.end_token])
         return torch.cat([start, codes, end])
-
-
-def _check_batch(seeds: Sequence[int], batch_size: int) -> None:
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size} cannot be worked on together")
-    for seed in seeds:
-        sample_seeds(seed, 1)

@@ -10,34 +10,30 @@ Shapes: B prompts, S text tokens, K latents, C channels per latent, D width of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from motiongpt3.errors import ConfigError
 from motiongpt3.generation.captions import caption_motions
-from motiongpt3.generation.motions import MotionRequest, Sampling, counted, make_motions, paired
-from motiongpt3.models.bimodal_folder import assemble_bimodal, check_prompt, read_bimodal, write_bimodal
+from motiongpt3.generation.motions import (
+    MotionRequest,
+    Progress,
+    Sampling,
+    SamplingSettings,
+    counted,
+    make_motions,
+    paired,
+)
+from motiongpt3.models.bimodal import BimodalModel
+from motiongpt3.models.bimodal_folder import BimodalConfig, assemble_bimodal
 from motiongpt3.models.codec import MotionCodec, build_vae, vae_to_json
-from motiongpt3.models.dialogue import DialogueConfig, text_ids
-from motiongpt3.models.folders import (
-    build,
-    build_kind,
-    config_to_json,
-    write_config,
-)
+from motiongpt3.models.folders import build, build_kind
 from motiongpt3.models.head import MLPHead, MLPHeadConfig
-from motiongpt3.models.mot import (
-    KeyValueCache,
-    MixtureOfTransformers,
-    MotionBranchConfig,
-    TextBranchConfig,
-    TokenStream,
-)
+from motiongpt3.models.mot import MixtureOfTransformers
 from motiongpt3.models.placeholders import (
     LatentPlaceholders,
     LatentPlaceholdersConfig,
@@ -60,59 +56,42 @@ PLACEHOLDERS = {
 }
 HEADS = {"sequence": (SequenceHead, SequenceHeadConfig), "mlp": (MLPHead, MLPHeadConfig)}
 MODEL_NAME = "motiongpt3"
-# Between given ends the likeliest is best; a motion that is continued would come to a stop.
-INBETWEEN_NOISE = 0.5
+TASK_SETTINGS: dict[str, SamplingSettings] = {
+    "pred": {"guidance": 1.0},
+    # Between given ends the likeliest is best; a motion that is continued would come to a stop.
+    "inbetween": {"guidance": 1.0, "noise": 0.5},
+}
+"""What tasks are sampled with that need other settings than the config's."""
 
 
 @dataclass(frozen=True)
-class MotionGPT3Config:
-    """All of a model but its weights.
+class MotionGPT3Config(BimodalConfig):
+    """All of a model but its weights; see also `BimodalConfig`.
 
     Args:
-        text_backbone: name of the language model that the text branch is loaded from (see `text_backbone`),
-            or empty if the text branch and its tokenizer are in the model's own folder.
-        text_fingerprint: of the exact weights of that language model; empty with an empty ``text_backbone``.
         stage: the last stage of training that it has been through, see `training.stages`; empty if not known.
-        dialogue: how requests and answers are written for the text branch.
-        longest_prompt: tokens of a request, with all that is written around it.
-        frames_per_second: of the motions.
-        shortest_frames: that may be asked for.
-        longest_frames: that may be asked for.
         default_frames: when no length is asked for and the model does not predict one.
         guidance: default scale of classifier-free guidance.
         scheduler: default scheduler.
         steps: default number of its steps.
-        decoding: how text answers are chosen.
         objective: what the head was trained to predict, with its ``kind``.
-        text: the text branch.
-        motion: the motion branch.
         placeholders: with their ``kind``, one of `PLACEHOLDERS`.
         head: with its ``kind``, one of `HEADS`.
         vae: with its ``kind``; see `codec`.
     """
 
-    text_backbone: str
-    text_fingerprint: str
     stage: str
-    dialogue: DialogueConfig
-    longest_prompt: int
-    frames_per_second: float
-    shortest_frames: int
-    longest_frames: int
     default_frames: int
     guidance: float
     scheduler: str
     steps: int
-    decoding: TextDecoding
     objective: dict[str, Any]
-    text: TextBranchConfig
-    motion: MotionBranchConfig
     placeholders: dict[str, Any]
     head: dict[str, Any]
     vae: dict[str, Any]
 
 
-class MotionGPT3(nn.Module):
+class MotionGPT3(BimodalModel):
     """The bimodal model. Make one with `from_pretrained`, or with `assemble` to train it.
 
     Attributes:
@@ -124,6 +103,13 @@ class MotionGPT3(nn.Module):
         objective: what the head predicts.
         tokenizer: of the text branch.
     """
+
+    model_name = MODEL_NAME
+    kind = "a MotionGPT3 model"
+    config_class = MotionGPT3Config
+    exact = ("codec.",)
+
+    config: MotionGPT3Config
 
     def __init__(
         self, config: MotionGPT3Config, codec: MotionCodec, tokenizer: PreTrainedTokenizerBase
@@ -166,8 +152,6 @@ class MotionGPT3(nn.Module):
                 f"placeholders: tokens beyond motion.vocabulary_size {config.motion.vocabulary_size}"
             )
 
-    # Making, loading, saving
-
     @classmethod
     def assemble(cls, description: dict[str, Any], codec: MotionCodec) -> MotionGPT3:
         """A model to train: pretrained text branch, trained codec, random motion branch and head.
@@ -185,105 +169,36 @@ class MotionGPT3(nn.Module):
         )
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path: str | Path,
-        device: torch.device | str = "cpu",
-        progress: Callable[[str], None] | None = None,
-    ) -> MotionGPT3:
-        """Read a model folder, or a model of that id from the hub; evaluation mode.
-
-        Args:
-            path: a local folder, or a hub id such as ``organisation/name``.
-            device: where the weights go.
-            progress: told about slow steps, such as the one-time conversion of the text backbone.
-
-        Raises:
-            CheckpointError: if the folder is no model, or its weights do not fit its config.
-            MissingDependencyError: if the text backbone is not on this machine.
-        """
-        model = read_bimodal(
-            path,
-            MODEL_NAME,
-            "a MotionGPT3 model",
-            MotionGPT3Config,
-            lambda config, tokenizer: cls(config, MotionCodec(build_vae(config.vae)), tokenizer),
-            progress,
-        )
-        return model.eval().to(device)
-
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write ``config.json``, ``model.safetensors`` and, if the text branch is its own, the tokenizer.
-
-        Args:
-            folder: where to.
-            dtype: of the language side's weights in the file, for instance ``torch.float16``; the codec stays
-                as it is, since its statistics span too many magnitudes for half precision.
-        """
-        folder = Path(folder)
-        write_bimodal(self, folder, self.config.text_backbone, dtype, exact=("codec.",))
-        write_config(folder, {"model": MODEL_NAME, **config_to_json(self.config)})
-
-    # What a request may ask for
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of the motions."""
-        return self.config.frames_per_second
-
-    @property
-    def frame_range(self) -> tuple[int, int]:
-        """The shortest and the longest motion that may be asked for, in frames."""
-        return self.config.shortest_frames, self.config.longest_frames
-
-    def validate_prompt(self, prompt: str) -> None:
-        """Raise `InputError` if a prompt is empty, too long, or contains special tokens of the tokenizer."""
-        check_prompt(prompt, self.tokenizer, len(self.prompt_ids(prompt)), self.config.longest_prompt)
-
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids of a request without given motions, up to its answer in motion."""
-        dialogue = self.config.dialogue
-        text = f"{dialogue.request_prefix}{prompt}{dialogue.request_suffix}{dialogue.motion_prefix}"
-        return text_ids(self.tokenizer, text)
+    def blank(cls, config: MotionGPT3Config, tokenizer: PreTrainedTokenizerBase) -> MotionGPT3:
+        """A model with random weights and statistics of 0 and 1."""
+        return cls(config, MotionCodec(build_vae(config.vae)), tokenizer)
 
     def describe(self) -> dict[str, str]:
         """What the model is, as names and values for people."""
-        millions = {
-            name: sum(parameter.numel() for parameter in module.parameters()) / 1e6
-            for name, module in (
-                ("text branch", self.mot.text),
-                ("motion branch", self.mot.motion),
-                ("generative head", self.head),
-                ("motion VAE", self.codec),
-            )
-        }
-        config = self.config
-        per_latent = self.codec.frames_per_latent
-        return {
-            **{name: f"{count:.1f} M parameters" for name, count in millions.items()},
-            "text backbone": config.text_backbone or "in the model's folder",
-            "attached to text layers": ", ".join(map(str, config.motion.layers)),
-            "latents": f"{self.codec.latent_channels} channels, "
-            + (f"one for every {per_latent} frames" if per_latent else "one for a clip"),
-            "objective": config.objective["kind"].replace("_", " "),
-            "sampling": f"{config.scheduler}, {config.steps} steps, guidance {config.guidance:g}",
-            "lengths": f"{config.shortest_frames} to {config.longest_frames} frames at {self.fps:g} fps",
-        }
-
-    # Answers
+        config, per_latent = self.config, self.codec.frames_per_latent
+        spacing = f"one for every {per_latent} frames" if per_latent else "one for a clip"
+        return self._described(
+            {
+                "text branch": self.mot.text,
+                "motion branch": self.mot.motion,
+                "generative head": self.head,
+                "motion VAE": self.codec,
+            },
+            {
+                "latents": f"{self.codec.latent_channels} channels, {spacing}",
+                "objective": config.objective["kind"].replace("_", " "),
+                "sampling": f"{config.scheduler}, {config.steps} steps, guidance {config.guidance:g}",
+            },
+        )
 
     def generate(
         self,
         prompts: Sequence[str],
         frames: Sequence[int] | int | None = None,
         seeds: Sequence[int] | None = None,
-        guidance: float | None = None,
-        steps: int | None = None,
-        scheduler: str | None = None,
-        temperature: float = 1.0,
-        batch_size: int = 32,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         verbatim: bool = False,
+        **settings: Unpack[SamplingSettings],
     ) -> list[Motion]:
         """One motion for each prompt.
 
@@ -292,25 +207,19 @@ class MotionGPT3(nn.Module):
             frames: length of each motion (or of all); None lets the model choose by the text, or takes the
                 config's ``default_frames`` if it cannot.
             seeds: one per prompt, by default 0, 1, 2, …; a seed means the same motion in any batch.
-            guidance: scale of classifier-free guidance, 1 for none; by default the config's.
-            steps: of the scheduler; by default the config's, or what suits another scheduler.
-            scheduler: by default the config's.
-            temperature: of the noise that the scheduler adds (ddpm only).
-            batch_size: motions made together.
             progress: called with (motions done, all motions).
             verbatim: say the prompts as they are, without the wording that official checkpoints know the task
                 by.
+            settings: see `SamplingSettings` and `sampling`.
 
         Raises:
             InputError: if a prompt, length or setting cannot be used.
             ConfigError: if there is no such scheduler, or it does not step for this model.
         """
-        requests_made = prompts if verbatim else [self.request_for("t2m", prompt) for prompt in prompts]
-        rows = paired(prompts, prompts=requests_made, lengths=frames, seeds=counted(seeds, prompts))
+        said = prompts if verbatim else [self.request_for("t2m", prompt) for prompt in prompts]
+        rows = paired(prompts, prompts=said, lengths=frames, seeds=counted(seeds, prompts))
         requests = [MotionRequest(*row) for row in rows]
-        guidance = self.config.guidance if guidance is None else guidance
-        sampling = self._sampling(guidance, steps, scheduler, temperature, batch_size)
-        return make_motions(self, requests, sampling, progress)
+        return make_motions(self, requests, self.sampling("t2m", **settings), progress)
 
     def predict(
         self,
@@ -318,13 +227,8 @@ class MotionGPT3(nn.Module):
         frames: Sequence[int] | int | None = None,
         prompts: Sequence[str] | str | None = None,
         seeds: Sequence[int] | None = None,
-        guidance: float | None = None,
-        steps: int | None = None,
-        scheduler: str | None = None,
-        temperature: float = 1.0,
-        noise: float = 1.0,
-        batch_size: int = 32,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[SamplingSettings],
     ) -> list[Motion]:
         """Continue motions; their own frames stay as they are.
 
@@ -333,28 +237,21 @@ class MotionGPT3(nn.Module):
             frames: of the whole motions; None makes the given part a fifth, as far as the model
                 makes such lengths.
             prompts: requests, for each or for all; by default the one of the task.
-            seeds: one per motion, by default 0, 1, 2, ….
-            guidance: scale of classifier-free guidance; by default none.
-            steps: see `generate`, as for all that follow.
-            scheduler: see there.
-            temperature: see there.
-            noise: 0 … 1, scale of the noise that sampling starts from: less is closer to what is likeliest,
-                more varies more.
-            batch_size: see there.
-            progress: see there.
+            seeds: see `generate`.
+            progress: see `generate`.
+            settings: see `generate`.
 
         Raises:
             InputError: if a motion, length or setting cannot be used.
+            ConfigError: see `generate`.
         """
         if frames is None:
             shortest, longest = self.frame_range
             frames = [min(max(round(len(head) / PREDICTION_RATIO), shortest), longest) for head in heads]
         wording = self.request_for("pred") if prompts is None else prompts
         rows = paired(heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads)
-        sampling = self._sampling(
-            1.0 if guidance is None else guidance, steps, scheduler, temperature, batch_size, noise
-        )
-        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+        requests = [MotionRequest(*row) for row in rows]
+        return make_motions(self, requests, self.sampling("pred", **settings), progress)
 
     def inbetween(
         self,
@@ -363,13 +260,8 @@ class MotionGPT3(nn.Module):
         frames: Sequence[int] | int,
         prompts: Sequence[str] | str | None = None,
         seeds: Sequence[int] | None = None,
-        guidance: float | None = None,
-        steps: int | None = None,
-        scheduler: str | None = None,
-        temperature: float = 1.0,
-        noise: float = INBETWEEN_NOISE,
-        batch_size: int = 32,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        **settings: Unpack[SamplingSettings],
     ) -> list[Motion]:
         """Fill motions between their first and their last frames, which stay as they are.
 
@@ -377,28 +269,21 @@ class MotionGPT3(nn.Module):
             heads: how the motions begin.
             tails: how they end, each in the same world as its beginning.
             frames: of the whole motions.
-            prompts: requests, for each or for all; by default the one of the task.
-            seeds: one per motion, by default 0, 1, 2, ….
-            guidance: scale of classifier-free guidance; by default none.
-            steps: see `generate`, as for all that follow.
-            scheduler: see there.
-            temperature: see there.
-            noise: 0 … 1, scale of the noise that sampling starts from: less is closer to what is likeliest,
-                more varies more.
-            batch_size: see there.
-            progress: see there.
+            prompts: see `predict`.
+            seeds: see `generate`.
+            progress: see `generate`.
+            settings: see `generate`.
 
         Raises:
             InputError: if a motion, length or setting cannot be used.
+            ConfigError: see `generate`.
         """
         wording = self.request_for("inbetween") if prompts is None else prompts
         rows = paired(
             heads, prompts=wording, lengths=frames, seeds=counted(seeds, heads), heads=heads, tails=tails
         )
-        sampling = self._sampling(
-            1.0 if guidance is None else guidance, steps, scheduler, temperature, batch_size, noise
-        )
-        return make_motions(self, [MotionRequest(*row) for row in rows], sampling, progress)
+        requests = [MotionRequest(*row) for row in rows]
+        return make_motions(self, requests, self.sampling("inbetween", **settings), progress)
 
     def caption(
         self,
@@ -407,7 +292,7 @@ class MotionGPT3(nn.Module):
         seeds: Sequence[int] | None = None,
         decoding: TextDecoding | None = None,
         batch_size: int = 32,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> list[str]:
         """What each motion shows, in words.
 
@@ -440,15 +325,6 @@ class MotionGPT3(nn.Module):
         wording = known.request if isinstance(self.placeholders, SequencePlaceholders) else known.official
         return wording.replace(CAPTION, words)
 
-    def read_text(self, prompts: Sequence[str]) -> tuple[KeyValueCache, Tensor]:
-        """Let the text branch read prompts: the keys and values that motion attends to, and lengths (B,)."""
-        device = self.codec.feature_mean.device
-        rows = [torch.tensor(self.prompt_ids(prompt), device=device) for prompt in prompts]
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        ids_BS = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        visible_BS = torch.arange(ids_BS.shape[1], device=device) < lengths[:, None]
-        return self.mot.encode_text(TokenStream.sequential(self.mot.embed_text(ids_BS), visible_BS)), lengths
-
     @torch.inference_mode()
     def answer_wanted(self, requests: Sequence[str]) -> Tensor:
         """What kind of answer requests in free form want: probabilities (B, 3), in the order of `ANSWERS`.
@@ -461,16 +337,11 @@ class MotionGPT3(nn.Module):
         cache, lengths = self.read_text(requests)
         return self.placeholders.answer_logits(self.placeholders.start(self.mot, cache, lengths)).softmax(-1)
 
-    def _sampling(
-        self,
-        guidance: float,
-        steps: int | None,
-        scheduler: str | None,
-        temperature: float,
-        batch_size: int,
-        noise: float = 1.0,
-    ) -> Sampling:
-        scheduler = self.config.scheduler if scheduler is None else scheduler
-        if steps is None and scheduler == self.config.scheduler:
-            steps = self.config.steps
-        return Sampling(guidance, scheduler, steps, temperature, batch_size, noise)
+    def sampling(self, task: str, **settings: Unpack[SamplingSettings]) -> Sampling:
+        """How motions of a task are sampled: as ``settings`` say, and for the rest as the model does it."""
+        values: dict[str, Any] = {"guidance": self.config.guidance, "scheduler": self.config.scheduler}
+        values |= dict(TASK_SETTINGS.get(task, {}))
+        values |= {name: value for name, value in settings.items() if value is not None}
+        if values["scheduler"] == self.config.scheduler:
+            values.setdefault("steps", self.config.steps)
+        return Sampling(**values)

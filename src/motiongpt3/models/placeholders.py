@@ -23,13 +23,12 @@ from motiongpt3.models.head import MLPCondition, MLPHead
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 from motiongpt3.models.sequence_head import SequenceCondition, SequenceHead
 from motiongpt3.models.vae import visible_frames
+from motiongpt3.tasks import ANSWERS
 
 CLIP_BLOCK = 0
 # A motion that is given in a request is a block of its own.
 REQUEST_BLOCK = 1
 GOAL_FEATURES = 4
-ANSWERS = ("text", "motion", "text then motion")
-"""What can be the answer to a request, in the order of `SequencePlaceholders.answer_logits`."""
 
 
 @dataclass(frozen=True)

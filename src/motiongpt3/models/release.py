@@ -29,7 +29,7 @@ from motiongpt3.models.backbones import (
     TensorName,
     official_configs,
     official_lm_tensors,
-    read_tensors,
+    our_tensors,
 )
 from motiongpt3.models.checkpoint_file import read_checkpoint
 from motiongpt3.models.codec import MODEL_NAME as CODEC_NAME
@@ -158,7 +158,7 @@ def official_codec(state: Mapping[str, Tensor], statistics: Statistics) -> Motio
     tensors = codec.state_dict()
     shapes = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(VAE_GROUP)}
     names = tuple(TensorName(name, (name,)) for name in shapes)
-    load_strictly(codec, tensors | read_tensors(vae_state, names, shapes, {}, ()), "the motion VAE")
+    load_strictly(codec, tensors | our_tensors(vae_state, names, shapes, {}, ()), "the motion VAE")
     return codec.eval()
 
 
@@ -173,7 +173,7 @@ def official_motion_tokenizer(state: Mapping[str, Tensor], statistics: Statistic
     tokenizer = MotionTokenizer(VQVAE(VQVAEConfig.official()), statistics)
     shapes = {f"{VAE_GROUP}{name}": tensor.shape for name, tensor in tokenizer.vq_vae.state_dict().items()}
     names = tuple(TensorName(name, (name,)) for name in shapes)
-    tensors = read_tensors(vae_state, names, shapes, {}, ())
+    tensors = our_tensors(vae_state, names, shapes, {}, ())
     inner = {name.removeprefix(VAE_GROUP): tensor for name, tensor in tensors.items()}
     load_strictly(tokenizer.vq_vae, inner, "the VQ-VAE")
     return tokenizer.eval()
@@ -206,7 +206,7 @@ def official_model(
     shapes = {name: t.shape for name, t in model.state_dict().items() if name.startswith(tuple(GROUPS))}
     names = tuple(TensorName(name, (_official_name(name),)) for name in shapes)
     # Strict as a whole: no part keeps the memory that it was made of.
-    tensors = read_tensors(others, names, shapes, {}, ())
+    tensors = our_tensors(others, names, shapes, {}, ())
     tensors |= {f"codec.{name}": tensor for name, tensor in codec.state_dict().items()}
     tensors |= {f"mot.{name}": tensor for name, tensor in official_lm_tensors(language).items()}
     load_strictly(model, tensors, "the model")

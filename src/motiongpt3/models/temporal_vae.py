@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motiongpt3.errors import ConfigError
+from motiongpt3.models.vae import draw_latents, visible_frames
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,12 @@ class TemporalVAE(nn.Module):
         visible_BT = visible_BP.repeat_interleave(config.patch_frames, dim=1)
         features_BTF = self.to_features(self.smooth(frames_BTw, visible_BT))
         longest = int(lengths.max())
-        inside_BT = torch.arange(longest, device=lengths.device) < lengths[:, None]
-        return features_BTF[:, :longest] * inside_BT[..., None]
+        return features_BTF[:, :longest] * visible_frames(lengths, longest)[..., None]
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode, draw one latent from the posterior, decode: (reconstruction, mean, log-variance)."""
         mean, log_variance = self.encode(features, lengths)
-        latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        return self.decode(latents, lengths), mean, log_variance
+        return self.decode(draw_latents(mean, log_variance), lengths), mean, log_variance
 
     def _stack(self, patches_BPc: Tensor) -> Tensor:
         return patches_BPc.unflatten(1, (-1, self.config.patches_per_latent)).flatten(2)
@@ -150,8 +149,7 @@ class TemporalVAE(nn.Module):
         # through them.
         per_latent = self.config.frames_per_latent
         ends = (lengths + per_latent - 1) // per_latent * self.config.patches_per_latent
-        patches = torch.arange(frames // self.config.patch_frames, device=lengths.device)
-        return patches < ends[:, None]
+        return visible_frames(ends, frames // self.config.patch_frames)
 
 
 class DilatedBlock(nn.Module):

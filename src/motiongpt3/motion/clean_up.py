@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motiongpt3.errors import InputError
+from motiongpt3.motion.bones import assembled, bone_lengths, bone_vectors
 from motiongpt3.motion.foot_lock import ANKLES, TOES, ground_height, reach_legs, resting_foot_joints
-from motiongpt3.motion.gap_filling import CONTEXT, assembled, bone_lengths, decay
+from motiongpt3.motion.gaps import CONTEXT, decay
 from motiongpt3.motion.joining import Stretch, join
 from motiongpt3.motion.kinematics import forward_direction
 from motiongpt3.motion.motion import Motion
@@ -121,7 +122,7 @@ def smoothed(joints: Tensor, fps: float, cutoff: float = CUTOFF) -> Tensor:
     turned about its end.
     """
     sigma = math.sqrt(math.log(2)) / (2 * math.pi * cutoff) * fps
-    directions = unit_vector(joints[:, 1:] - joints[:, PARENTS[1:]])
+    directions = unit_vector(bone_vectors(joints))
     lengths = _low_pass(bone_lengths(joints), sigma)
     body = assembled(
         _low_pass(joints[:, 0], sigma), unit_vector(_low_pass(directions, sigma)), lengths.clamp_min(0)

@@ -4,20 +4,18 @@ The generated body is placed in each frame by a turn about the vertical and a ho
 smoothly over the gap; what the placed body still differs by at the edges of the gap decays from there. Poses
 are blended as directions of bones, so no limb gets shorter on the way.
 
-Shapes: a gap of n frames; time counts from 0, the last given frame before it. Frame n + 1 = N is the first
-given one after it; an open gap, at the end of a clip, has none. Arrays over time begin at -1 and end at N + 1
-(open: at n), because velocities at the edges need one more frame. Joints (..., 22, 3) in metres, y up.
+Shapes: see `gaps`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motiongpt3.motion.bones import assembled, bone_lengths, bone_vectors
 from motiongpt3.motion.foot_lock import (
     ANKLES,
     TOES,
@@ -28,6 +26,7 @@ from motiongpt3.motion.foot_lock import (
     standing_feet,
     step_lift,
 )
+from motiongpt3.motion.gaps import CONTEXT, Edge, Gap, Placement, decay
 from motiongpt3.motion.rotations import (
     axis_angle_to_quaternion,
     quaternion_between,
@@ -36,7 +35,7 @@ from motiongpt3.motion.rotations import (
     rotate_about_up,
     unit_vector,
 )
-from motiongpt3.motion.skeleton import JOINT_COUNT, JOINT_INDEX, PARENTS
+from motiongpt3.motion.skeleton import JOINT_INDEX
 
 BLEND_SECONDS = 0.4
 """Time in which a difference at an edge decays; longer for large ones (`BLEND_SPEED`, `BRAKING`)."""
@@ -46,9 +45,6 @@ BLEND_SPEED = 1.6
 
 BRAKING = 4.0
 """Metres per second squared, on average, by which the body takes on another velocity."""
-
-CONTEXT = 4
-"""Frames on each side of a gap by which the generated motion is aligned."""
 
 _STILL = 0.1  # metres per second that a body counts as moving at least, where a path is bent
 _FASTEST_TURN = 0.5  # radians per frame; faster differences are of bones that point opposite ways
@@ -61,103 +57,6 @@ _TORSO = tuple(
     )
 )
 _GROUND_PLANE = (1.0, 0.0, 1.0)
-
-
-def bone_lengths(joints: Tensor) -> Tensor:
-    """(..., 22) length of the bone that ends at each joint (..., 22, 3); 0 for the root."""
-    return F.pad(torch.linalg.vector_norm(_bones(joints), dim=-1), (1, 0))
-
-
-def _bones(joints: Tensor) -> Tensor:
-    return joints[..., 1:, :] - joints[..., PARENTS[1:], :]
-
-
-@dataclass(frozen=True)
-class _Edge:
-    """One side of a gap, seen inwards.
-
-    Attributes:
-        here: place of the edge frame in arrays over time.
-        beyond: place of the frame outside it.
-        given: (2, 22, 3) given joints beyond and here.
-        moves: whether there was a given frame beyond.
-        fresh: whether the generated motion was extrapolated to these frames.
-        elapsed: (T,) frames from the edge inwards.
-    """
-
-    here: int
-    beyond: int
-    given: Tensor
-    moves: bool
-    fresh: bool
-    elapsed: Tensor
-
-    def mismatch(self, values: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``values`` (T, ...) lack to be ``given`` (2, ...) at the edge, and its growth inwards."""
-        offset, earlier = given[1] - values[self.here], given[0] - values[self.beyond]
-        return offset, (offset - earlier if self.moves else torch.zeros_like(offset))
-
-
-@dataclass(frozen=True)
-class _Gap:
-    """A gap and what is known about it.
-
-    Attributes:
-        motion: (T, 22, 3) generated joints, laid onto the given frames before the gap.
-        times: (T,) frames since the last given one.
-        last: N of a closed gap, n of an open one.
-        edges: the frames given before, and those after it if it is closed.
-        lengths: (22,) bone lengths of the body, metres.
-        ground: height of the ground, metres.
-        fps: frames per second.
-    """
-
-    motion: Tensor
-    times: Tensor
-    last: float
-    edges: tuple[_Edge, ...]
-    lengths: Tensor
-    ground: Tensor
-    fps: float
-
-    @property
-    def closed(self) -> bool:
-        return len(self.edges) == 2
-
-    def span(self, seconds: float) -> float:
-        """Frames in ``seconds``, at most those of a closed gap: what begins at one edge ends at the other."""
-        frames = max(seconds * self.fps, 1.0)
-        return min(frames, self.last) if self.closed else frames
-
-
-@dataclass(frozen=True)
-class _Placement:
-    """Where the generated body is put: a turn and a shift for each moment.
-
-    Attributes:
-        yaw: (T,) radians about +y through the origin.
-        shift: (T, 3) metres, horizontal, after the turn.
-    """
-
-    yaw: Tensor
-    shift: Tensor
-
-    def at(self, places: Tensor) -> _Placement:
-        """The placement at fractional places (M,) of the time axis."""
-        below = places.floor().long().clamp(0, len(self.yaw) - 2)
-        part = places - below
-        return _Placement(
-            torch.lerp(self.yaw[below], self.yaw[below + 1], part),
-            torch.lerp(self.shift[below], self.shift[below + 1], part[:, None]),
-        )
-
-    def turned(self, vectors: Tensor) -> Tensor:
-        """Vectors (T, ..., 3) turned by the yaw of their moment."""
-        return rotate_about_up(vectors, self.yaw.reshape(-1, *[1] * (vectors.ndim - 2)))
-
-    def placed(self, points: Tensor) -> Tensor:
-        """Points (T, ..., 3) turned and shifted."""
-        return self.turned(points) + self.shift.reshape(-1, *[1] * (points.ndim - 2), 3)
 
 
 def fill_gap(
@@ -186,15 +85,13 @@ def fill_gap(
     frames = len(source) - 2 * CONTEXT
     last = frames if after is None else frames + 1
     times = torch.arange(-1.0, last + (1 if after is None else 2), dtype=source.dtype)
-    edges = [_Edge(1, 0, _two_frames(before.flip(0)), len(before) > 1, known[0] < 2, times)]
+    edges = [Edge(1, 0, _two_frames(before.flip(0)), len(before) > 1, known[0] < 2, times)]
     turn = 0.0
     if after is not None:
         matched = min(max(known[1], 1), len(after), CONTEXT)
         turn = _yaw_onto(source[CONTEXT + frames :][:matched], after[:matched])
-        edges.append(
-            _Edge(last + 1, last + 2, _two_frames(after), len(after) > 1, known[1] < 2, last - times)
-        )
-    gap = _Gap(
+        edges.append(Edge(last + 1, last + 2, _two_frames(after), len(after) > 1, known[1] < 2, last - times))
+    gap = Gap(
         motion=source[CONTEXT - 2 :][: len(times)],
         times=times,
         last=float(last),
@@ -225,7 +122,7 @@ def _yaw_onto(source: Tensor, target: Tensor) -> float:
     return math.atan2(float((z * to_x - x * to_z).sum()), float((x * to_x + z * to_z).sum()))
 
 
-def _path(gap: _Gap, turn: float) -> _Placement:
+def _path(gap: Gap, turn: float) -> Placement:
     """Bend the path of the body so that its root leaves and arrives where the given one does.
 
     A fresh clip also takes over the given velocity, and keeps the way that this makes. If the given frames
@@ -255,19 +152,19 @@ def _path(gap: _Gap, turn: float) -> _Placement:
     speeds = torch.linalg.vector_norm(velocities, dim=-1) * gap.fps
     spans = [gap.span(max(BLEND_SECONDS, float(speed) / BRAKING)) for speed in speeds]
     path = path + _spread(gap, velocities, spans, found[-1][0], share)
-    return _Placement(yaw, path - rotate_about_up(root, yaw))
+    return Placement(yaw, path - rotate_about_up(root, yaw))
 
 
 def _wrapped(angle: float) -> float:
     return math.remainder(angle, 2 * math.pi)
 
 
-def _yaw_mismatch(gap: _Gap, edge: _Edge, here: int) -> float:
+def _yaw_mismatch(gap: Gap, edge: Edge, here: int) -> float:
     place = edge.here if here else edge.beyond
     return _yaw_onto(gap.motion[place : place + 1], edge.given[here : here + 1])
 
 
-def _spread(gap: _Gap, rates: Tensor, spans: list[float], total: Tensor, share: Tensor) -> Tensor:
+def _spread(gap: Gap, rates: Tensor, spans: list[float], total: Tensor, share: Tensor) -> Tensor:
     """A correction over time that starts from 0, with given rates at the edges.
 
     From each edge on the correction changes at the rate found there, ever more slowly; what then lacks to
@@ -299,27 +196,7 @@ def _carry(elapsed: Tensor, span: float) -> Tensor:
     return span * torch.where(s < 0, s, s - s**3 + s**4 / 2)
 
 
-def decay(offset: Tensor, velocity: Tensor, span: float, elapsed: Tensor) -> Tensor:
-    """An offset that starts with a velocity and is gone, with two derivatives, after ``span`` frames.
-
-    The quintic polynomial with no acceleration at the start.
-
-    Args:
-        offset: (...) at the start.
-        velocity: (...) per frame.
-        span: frames.
-        elapsed: (T,) frames since the start; before it the offset is constant.
-
-    Returns:
-        (T, ...).
-    """
-    s = (elapsed / span).clamp(0, 1).reshape(-1, *[1] * offset.ndim)
-    remaining = 1 - s**3 * (10 - 15 * s + 6 * s**2)
-    excursion = s * (1 - s) ** 3 * (1 + 3 * s)
-    return remaining * offset + span * excursion * velocity
-
-
-def _share_of_path(gap: _Gap) -> Tensor:
+def _share_of_path(gap: Gap) -> Tensor:
     """(T,) from 0 to 1 over a closed gap: the share of a correction of the path that is made by each frame.
 
     It grows with the way that the feet go, so a body that stands is not pushed along, and level at the edges.
@@ -337,7 +214,7 @@ def _share_of_path(gap: _Gap) -> Tensor:
     return F.pad(weight.cumsum(0) / weight.sum().clamp_min(1e-12), (1, 0))
 
 
-def _body(gap: _Gap, placement: _Placement) -> Tensor:
+def _body(gap: Gap, placement: Placement) -> Tensor:
     """(T, 22, 3) the placed body, its pose blended into the given ones at the edges."""
     placed = placement.placed(gap.motion)
     spans = [_pose_span(gap, edge, placed) for edge in gap.edges]
@@ -346,7 +223,7 @@ def _body(gap: _Gap, placement: _Placement) -> Tensor:
     lengths = measured + _decaying(
         gap, measured, [bone_lengths(edge.given) for edge in gap.edges], spans, moving=False
     )
-    directions = _blended_directions(gap, unit_vector(_bones(placed)), spans)
+    directions = _blended_directions(gap, unit_vector(bone_vectors(placed)), spans)
     toes, soles = [], []
     for foot in range(2):
         toe, sole = _foot(gap, placement, foot, spans)
@@ -359,21 +236,13 @@ def _body(gap: _Gap, placement: _Placement) -> Tensor:
     return reach_legs(joints, ankles, targets, lengths)
 
 
-def assembled(root: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
-    """Joints (T, 22, 3) of a root (T, 3), directions of the bones (T, 21, 3) and their lengths (T, 22)."""
-    joints = [root]
-    for joint in range(1, JOINT_COUNT):
-        joints.append(joints[PARENTS[joint]] + lengths[:, joint, None] * directions[:, joint - 1])
-    return torch.stack(joints, dim=1)
-
-
-def _pose_span(gap: _Gap, edge: _Edge, placed: Tensor) -> float:
+def _pose_span(gap: Gap, edge: Edge, placed: Tensor) -> float:
     distance = torch.linalg.vector_norm(edge.given[1] - placed[edge.here], dim=-1).max()
     return gap.span(max(BLEND_SECONDS, float(distance) / BLEND_SPEED))
 
 
 def _decaying(
-    gap: _Gap, values: Tensor, given: list[Tensor], spans: list[float], moving: bool = True
+    gap: Gap, values: Tensor, given: list[Tensor], spans: list[float], moving: bool = True
 ) -> Tensor:
     """(T, ...) what ``values`` lack at the edges, decaying inwards."""
     correction = torch.zeros_like(values)
@@ -383,8 +252,8 @@ def _decaying(
     return correction
 
 
-def _turn_mismatch(edge: _Edge, directions: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_Edge.mismatch`, for directions (T, ..., 3): rotation vectors."""
+def _turn_mismatch(edge: Edge, directions: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """As `Edge.mismatch`, for directions (T, ..., 3): rotation vectors."""
     now, earlier = (
         quaternion_to_axis_angle(quaternion_between(directions[place], wanted))
         for place, wanted in ((edge.here, given[1]), (edge.beyond, given[0]))
@@ -398,15 +267,15 @@ def _turned_by(rotation_vectors: Tensor, directions: Tensor) -> Tensor:
     return quaternion_rotate(axis_angle_to_quaternion(rotation_vectors), directions)
 
 
-def _blended_directions(gap: _Gap, directions: Tensor, spans: list[float]) -> Tensor:
+def _blended_directions(gap: Gap, directions: Tensor, spans: list[float]) -> Tensor:
     turns = torch.zeros_like(directions)
     for edge, span in zip(gap.edges, spans, strict=True):
-        offset, rate = _turn_mismatch(edge, directions, unit_vector(_bones(edge.given)))
+        offset, rate = _turn_mismatch(edge, directions, unit_vector(bone_vectors(edge.given)))
         turns = turns + decay(offset, rate, span, edge.elapsed)
     return _turned_by(turns, directions)
 
 
-def _foot(gap: _Gap, placement: _Placement, foot: int, spans: list[float]) -> tuple[Tensor, Tensor]:
+def _foot(gap: Gap, placement: Placement, foot: int, spans: list[float]) -> tuple[Tensor, Tensor]:
     """Where one foot goes: (T, 3) its toe joint, (T, 3) direction from ankle to toe joint."""
     plan = _foot_plan(gap, foot)
     footing = placement.at(plan.moments + 1)
@@ -437,14 +306,14 @@ def _foot(gap: _Gap, placement: _Placement, foot: int, spans: list[float]) -> tu
     return _above_floor(gap, toe, foot), sole
 
 
-def _above_floor(gap: _Gap, toe: Tensor, foot: int) -> Tensor:
+def _above_floor(gap: Gap, toe: Tensor, foot: int) -> Tensor:
     """No lower than this toe joint was generated or given."""
     heights = [gap.motion[:, TOES[foot], 1], *(edge.given[:, TOES[foot], 1] for edge in gap.edges)]
     lowest = torch.cat(heights).min()
     return torch.stack([toe[:, 0], toe[:, 1].clamp_min(lowest), toe[:, 2]], dim=-1)
 
 
-def _foot_plan(gap: _Gap, foot: int) -> FootPlan:
+def _foot_plan(gap: Gap, foot: int) -> FootPlan:
     standing = standing_feet(gap.motion, gap.ground, gap.fps)[:, foot]
     given = [
         bool(standing_feet(edge.given if edge.moves else edge.given[1:], gap.ground, gap.fps)[-1, foot])

@@ -27,9 +27,11 @@ import torch
 from torch import Tensor
 
 from motiongpt3.errors import InputError
+from motiongpt3.motion.bones import bone_lengths
 from motiongpt3.motion.features import FRAMES_PER_SECOND
 from motiongpt3.motion.foot_lock import ANKLES, KNEES, TOES
-from motiongpt3.motion.gap_filling import CONTEXT, bone_lengths, fill_gap
+from motiongpt3.motion.gap_filling import fill_gap
+from motiongpt3.motion.gaps import CONTEXT
 from motiongpt3.motion.skeleton import JOINT_COUNT
 
 _OTHER_FLOOR = 0.03  # metres; a reconstruction is not that far off in height, another floor is

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motiongpt3.errors import InputError
+from motiongpt3.motion.bones import bone_lengths, bone_vectors
 from motiongpt3.motion.rotations import (
     quaternion_between,
     quaternion_inverse,
@@ -107,8 +108,7 @@ def inverse_kinematics(joints: Tensor, smoothing: float | None = None) -> Tensor
     identity = root.new_tensor([1.0, 0.0, 0.0, 0.0]).expand_as(root[..., :1, :])
     root = torch.cat([identity, root[..., 1:, :]], dim=-2)
 
-    bones = joints[..., 1:, :] - joints[..., PARENTS[1:], :]
-    turns = quaternion_between(RAW_DIRECTIONS[1:].to(joints), bones)
+    turns = quaternion_between(RAW_DIRECTIONS[1:].to(joints), bone_vectors(joints))
     # Along a chain the running rotation after a bone is exactly the turn of that bone, so no loop is needed.
     accumulated = torch.cat([root[..., None, :], turns], dim=-2)
     local = quaternion_multiply(quaternion_inverse(accumulated[..., _ROTATION_PARENTS[1:], :]), turns)
@@ -147,9 +147,7 @@ def bone_offsets(joints: Tensor) -> Tensor:
     Returns:
         (..., 22, 3) offsets from the parents, metres; zero for the root.
     """
-    bones = joints[..., 1:, :] - joints[..., PARENTS[1:], :]
-    lengths = F.pad(torch.linalg.vector_norm(bones, dim=-1), (1, 0))
-    return RAW_DIRECTIONS.to(joints) * lengths[..., None]
+    return RAW_DIRECTIONS.to(joints) * bone_lengths(joints)[..., None]
 
 
 def uniform_skeleton(joints: Tensor, offsets: Tensor = UNIFORM_OFFSETS) -> Tensor:

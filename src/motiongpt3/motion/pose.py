@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motiongpt3.motion.bones import bone_lengths, bone_vectors
 from motiongpt3.motion.rotations import (
     axis_angle_to_quaternion,
     matrix_to_quaternion,
@@ -119,7 +120,7 @@ class BodyPose:
         world = world_rotations(self.rotations)
         above = world[:, PARENTS[1:]]
         bones = F.pad(quaternion_rotate(above, self.rest.to(world)[1:]), (0, 0, 1, 0))
-        moved = F.pad(joints[:, 1:] - joints[:, PARENTS[1:]], (0, 0, 1, 0)).to(world)
+        moved = F.pad(bone_vectors(joints), (0, 0, 1, 0)).to(world)
         turns = matrix_to_quaternion(rotations_of_bones(moved, bones))
         rotations = local_rotations(quaternion_multiply(turns, world))
         return replace(self, rotations=continuous_quaternions(rotations))
@@ -181,8 +182,7 @@ def pose_from_joints(joints: Tensor, rest: Tensor) -> Tensor:
     Returns:
         (T, 22, 4) quaternions as in `BodyPose`, without jumps of sign.
     """
-    bones = joints[:, 1:] - joints[:, PARENTS[1:]]
-    bones = torch.cat([torch.zeros_like(bones[:, :1]), bones], dim=1)
+    bones = F.pad(bone_vectors(joints), (0, 0, 1, 0))
     world = matrix_to_quaternion(rotations_of_bones(bones, rest.to(bones)))
     return continuous_quaternions(local_rotations(world))
 
@@ -220,11 +220,9 @@ def best_rotation(rest: Tensor, seen: Tensor) -> Tensor:
     return (right.transpose(-1, -2) * handed[:, None, :]) @ left.transpose(-1, -2)
 
 
-def bone_lengths(joints: Tensor) -> Tensor:
+def median_bone_lengths(joints: Tensor) -> Tensor:
     """Median length of each bone over a clip: (T, 22, 3) to (22,), metres; zero for the root."""
-    bones = joints[:, 1:] - joints[:, PARENTS[1:]]
-    lengths = torch.linalg.vector_norm(bones, dim=-1).median(dim=0).values
-    return torch.cat([torch.zeros_like(lengths[:1]), lengths])
+    return bone_lengths(joints).median(dim=0).values
 
 
 def interpolate_rotations(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:

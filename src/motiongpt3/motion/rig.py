@@ -12,15 +12,17 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from motiongpt3.motion.bones import bone_vectors
 from motiongpt3.motion.motion import Motion
 from motiongpt3.motion.pose import (
     BRANCHES,
-    bone_lengths,
     continuous_quaternions,
     directions,
     local_rotations,
+    median_bone_lengths,
     rotations_of_bones,
     world_rotations,
 )
@@ -87,13 +89,12 @@ def joint_tracks(motion: Motion, stretch: bool | None = None) -> JointTracks:
             whatever it costs; None: only if some joint would otherwise be about a millimetre off.
     """
     joints = motion.joints.double()
-    bones = joints[:, 1:] - joints[:, PARENTS[1:]]
-    bones = torch.cat([torch.zeros_like(bones[:, :1]), bones], dim=1)
+    bones = F.pad(bone_vectors(joints), (0, 0, 1, 0))
     if motion.pose is not None:
         rest, rotations = motion.pose.rest.double().clone(), motion.pose.rotations.double()
         rest[0] = 0
     else:
-        rest = rest_of_clip(bones, bone_lengths(joints))
+        rest = rest_of_clip(bones, median_bone_lengths(joints))
         rotations = local_rotations(matrix_to_quaternion(rotations_of_bones(bones, rest)))
     rotations = continuous_quaternions(rotations)
     tracks = _tracks(joints, bones, rest, rotations, bool(stretch))

@@ -16,9 +16,11 @@ import numpy as np
 from motiongpt3.data.instructions import Conversation, Template, fulfil
 from motiongpt3.models.dialogue import MotionMark, request_parts
 from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import ANSWERS, LatentPlaceholders
-from motiongpt3.tasks import FIRST_MOTION, MASKED_MOTION, without_markers
-from motiongpt3.training.lessons import Captioning, EncodedClip, LessonPlan, TextLesson, WovenRequest
+from motiongpt3.models.placeholders import LatentPlaceholders
+from motiongpt3.tasks import ANSWERS, FIRST_MOTION, MASKED_MOTION, without_markers
+from motiongpt3.training.encoded_clips import EncodedClip
+from motiongpt3.training.lesson_batches import WovenRequest
+from motiongpt3.training.lessons import Captioning, LessonPlan, TextLesson
 
 T = TypeVar("T")
 

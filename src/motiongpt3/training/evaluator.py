@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, item_generator, pad_clips
+from motiongpt3.data.loaders import (
+    Batch,
+    LengthBuckets,
+    MotionBatch,
+    MotionClips,
+    item_generator,
+    pad_clips,
+)
 from motiongpt3.errors import CheckpointError
 from motiongpt3.evaluation.embedding_metrics.retrieval import POOL_SIZE, TOP, hits_in_pools
 from motiongpt3.files import atomic_file
@@ -47,16 +54,12 @@ class EvaluatorSizes:
 
 
 @dataclass(frozen=True)
-class MatchingBatch:
+class MatchingBatch(Batch):
     """Padded motions, and a caption of each: its vector (B, sentence_width), and where it is true, too."""
 
     motions: MotionBatch
     sentences: Tensor
     excluded: Tensor
-
-    def to(self, device: torch.device | str) -> MatchingBatch:
-        """The same batch on another device."""
-        return MatchingBatch(self.motions.to(device), self.sentences.to(device), self.excluded.to(device))
 
 
 class CaptionedClips(Dataset[Any]):
@@ -150,7 +153,7 @@ def train_evaluator(
         **vars(sizes or EvaluatorSizes()),
     )
     module = EvaluatorTraining(MatchingEvaluator(config, dataset.statistics).train(), optimizer)
-    fit(
+    first = fit(
         module,
         DataLoader(
             captioned["train"],
@@ -165,7 +168,8 @@ def train_evaluator(
         monitor_mode="max",
         device=device,
     )
-    module.evaluator.eval().save_pretrained(out / "model", torch.float16)
+    if first:
+        module.evaluator.eval().save_pretrained(out / "model", torch.float16)
     return out / "model"
 
 
@@ -199,7 +203,7 @@ class EvaluatorTraining(LightningModule):
         order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))
         hits = hits_in_pools(texts[order], motions[order])
         found = {f"val/r_precision_{k}": share.float() for k, share in zip(TOP, hits.mean(1))}
-        self.log_dict(found, prog_bar=True)
+        self.log_dict(found, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         return configure_optimizer(self.parameters(), self.optimizer)

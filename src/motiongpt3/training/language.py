@@ -9,33 +9,31 @@ Shapes: B lessons, S text tokens, K latents, D width of a branch.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from motiongpt3.generation.requests import put_in_place
-from motiongpt3.models.interleaving import MotionPart, interleave
+from motiongpt3.models.interleaving import MotionPart, interleave, text_stream
 from motiongpt3.models.mot import KeyValueCache, MixtureOfTransformers, TokenStream
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import Known, LatentPlaceholders, SequencePlaceholders
 from motiongpt3.models.vae import visible_frames
-from motiongpt3.training.joint_means import Term, means_of, of_all, share_of, sums_of
-from motiongpt3.training.lessons import (
+from motiongpt3.training.joint_means import JointTerms, Term
+from motiongpt3.training.lesson_batches import (
     CaptionLessons,
     Decisions,
     Draws,
     LessonBatch,
-    LessonMix,
     MotionLessons,
     TextLessons,
     WovenLessons,
 )
+from motiongpt3.training.lessons import LessonMix
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 
 
@@ -69,12 +67,7 @@ class LiveTexts:
     def batch(self, indices: Sequence[int]) -> tuple[KeyValueCache, Tensor]:
         """The cache of the texts ``indices``, with gradients, and their lengths (B,) in tokens."""
         mot = self._mot()
-        device = mot.text.token_embedding.weight.device
-        rows = [torch.tensor(list(self._ids[index]), device=device) for index in indices]
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        ids_BS = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        visible_BS = visible_frames(lengths, ids_BS.shape[1])
-        stream = TokenStream.sequential(mot.embed_text(ids_BS), visible_BS)
+        stream, lengths = text_stream(mot, [self._ids[index] for index in indices])
         return mot.encode_text(stream, self._layers), lengths
 
 
@@ -122,14 +115,27 @@ class LanguageWeights:
     decision: float = 0.1
     text: float = 1.0
 
+    @property
+    def factors(self) -> dict[str, float]:
+        """By the names of `TERMS`."""
+        return {
+            "head": 1.0,
+            "woven": 1.0,
+            "length": self.length,
+            "answer": self.decision,
+            "decision": self.decision,
+            "text": self.text,
+            "caption": self.caption,
+        }
 
-class LanguageTraining(LightningModule):
+
+class LanguageTraining(JointTerms):
     """The losses of lessons, and what they train.
 
     Only what trains is registered as a submodule, so that a frozen language model is neither shared out to
     other processes nor looked at in checkpoints. The model itself hangs on a function for that reason.
 
-    Terms of the loss are means over the lessons, latents or tokens of all processes (see `joint_means`).
+    Terms of the loss are means over the lessons, latents or tokens of all processes.
 
     Args:
         model: its text branch is trained if any of its parameters require gradients.
@@ -137,8 +143,7 @@ class LanguageTraining(LightningModule):
         openings: texts before given motions, read at all layers.
         optimizer: rates, steps and averaging.
         weights: of the terms of the loss.
-        terms: those of `TERMS` that lessons can have. A step whose lessons have none of one logs NaN for it,
-            so that all processes log the same names, and none is taken over from a step before.
+        terms: those of `TERMS` that lessons can have.
     """
 
     def __init__(
@@ -150,13 +155,12 @@ class LanguageTraining(LightningModule):
         weights: LanguageWeights,
         terms: Sequence[str] = tuple(TERMS),
     ) -> None:
-        super().__init__()
+        factors = weights.factors
+        super().__init__({term: factors[term] for term in terms})
         self._model = lambda: model
         self.requests = requests
         self.openings = openings
         self.optimizer = optimizer
-        self.weights = weights
-        self.terms = tuple(terms)
         self.trained = nn.ModuleDict(
             {"motion": model.mot.motion, "placeholders": model.placeholders, "head": model.head}
         )
@@ -164,27 +168,10 @@ class LanguageTraining(LightningModule):
             self.trained[TEXT_PART] = model.mot.text
             if model.mot.text_head is not None:
                 self.trained["text_head"] = model.mot.text_head
-        self._validated: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Bring what does not train along to the device: Lightning moves only what is registered."""
         self._model().mot.to(self.device)
-
-    def training_step(self, batch: LessonBatch, batch_index: int) -> Tensor:
-        loss, means = self._losses(batch)
-        self.log_dict({f"train/{name}": means.get(name, math.nan) for name in self.terms})
-        self.log("train/loss", self._weighted(means), prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: LessonBatch, batch_index: int) -> None:
-        self._validated.append(sums_of(self._terms(batch), self.terms, self.device))
-
-    def on_validation_epoch_end(self) -> None:
-        means = means_of(of_all(torch.stack(self._validated).sum(dim=0)), self.terms)
-        self._validated.clear()
-        # All processes have the same numbers; Lightning wants to be told to agree on them.
-        self.log_dict({f"val/{name}": means.get(name, math.nan) for name in self.terms}, sync_dist=True)
-        self.log("val/loss", self._weighted(means), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         parts = {name: list(self.trained[name].parameters()) for name in PARTS}
@@ -195,26 +182,6 @@ class LanguageTraining(LightningModule):
             for parameter in self.trained[name].parameters()
         ]
         return configure_optimizer(parts | ({TEXT_PART: text} if text else {}), self.optimizer)
-
-    def _losses(self, batch: LessonBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of this process's share of the batch, and the terms of the whole batch."""
-        terms = self._terms(batch)
-        joint = of_all(sums_of(terms, self.terms, self.device))
-        return self._weighted(share_of(terms, joint, self.terms)), means_of(joint, self.terms)
-
-    def _weighted(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Terms added up by their weights."""
-        weights = self.weights
-        factors = {
-            "head": 1.0,
-            "woven": 1.0,
-            "length": weights.length,
-            "answer": weights.decision,
-            "decision": weights.decision,
-            "text": weights.text,
-            "caption": weights.caption,
-        }
-        return torch.stack([factors[name] * value for name, value in values.items()]).sum()
 
     def _terms(self, batch: LessonBatch) -> dict[str, Term]:
         terms: dict[str, Term] = {}

@@ -9,7 +9,6 @@ Shapes: B lessons, K latents, C channels per latent, S text tokens.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -18,252 +17,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import item_generator, split_batches
+from motiongpt3.data.loaders import item_generator
 from motiongpt3.errors import ConfigError
 from motiongpt3.models.codec import MotionCodec
-from motiongpt3.models.dialogue import MotionMark
 from motiongpt3.models.known import GivenFrames, known_latents
-from motiongpt3.models.placeholders import Known
-from motiongpt3.motion.completion import goal_between, inbetween_ends, prediction_head
-from motiongpt3.motion.features import features_to_joints
+from motiongpt3.motion.completion import inbetween_ends, prediction_head
 from motiongpt3.sampling import Objective
+from motiongpt3.training.encoded_clips import EncodedClip
+from motiongpt3.training.lesson_batches import (
+    CaptionLessons,
+    Decisions,
+    Draws,
+    LessonBatch,
+    MotionLessons,
+    TextLessons,
+    WovenLessons,
+    WovenRequest,
+)
 
 T = TypeVar("T")
-
-WovenRequest = list[list[int] | MotionMark]
-"""Token ids of a request, and marks where motions stand in it."""
-
-
-@dataclass(frozen=True)
-class EncodedClip:
-    """A clip as the language side sees it.
-
-    Attributes:
-        mean: (K, C) of the posterior of its latents.
-        std: (K, C).
-        features: (T, F) raw.
-        captions: what is said of it.
-        label: of its action, if known.
-    """
-
-    mean: Tensor
-    std: Tensor
-    features: Tensor
-    captions: tuple[str, ...]
-    label: str | None
-
-    def drawn(self, generator: torch.Generator | None = None) -> Tensor:
-        """Latents (K, C) from the posterior."""
-        return self.mean + torch.randn(self.std.shape, generator=generator) * self.std
-
-    def given(self, start: int, end: int) -> GivenFrames:
-        """All frames up to ``start`` and from ``end`` on."""
-        frames = len(self.features)
-        goal = None
-        if start > 0 and end < frames:
-            joints = features_to_joints(self.features)
-            goal = goal_between(joints[start - 1], joints[end])
-        return GivenFrames(frames, self.features[:start], self.features[end:], goal)
-
-
-@torch.inference_mode()
-def encode_split(
-    dataset: HumanML3DDataset, split: str, codec: MotionCodec, batch_size: int = 32
-) -> list[EncodedClip]:
-    """Encode every segment of a split once.
-
-    Raises:
-        InputError: if the split has no segment that can be used.
-    """
-    encoded: list[EncodedClip] = []
-    for part, features, batch in split_batches(dataset, split, batch_size):
-        means, stds = codec.encode(batch.features, batch.lengths)
-        counts = codec.latent_counts(batch.lengths).tolist()
-        encoded.extend(
-            EncodedClip(
-                mean[:count].clone(), std[:count].clone(), clip, tuple(segment.captions), segment.label
-            )
-            for mean, std, count, clip, segment in zip(means, stds, counts, features, part)
-        )
-    return encoded
-
-
-def balanced_rates(labels: Sequence[str | None], exponent: float) -> list[float]:
-    """The rate at which each clip is drawn: (clips with its label) ** -exponent."""
-    counts = Counter(labels)
-    return [1.0 if label is None else counts[label] ** -exponent for label in labels]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What the head is asked about each of B motions, R times over; the draws of a motion stand together.
-
-    Attributes:
-        noise: (B · R, K, C) that the latents are mixed with.
-        times: (B · R,) at which.
-        nulled: (B · R,) true where the head gets the null condition.
-    """
-
-    noise: Tensor
-    times: Tensor
-    nulled: Tensor
-
-    def to(self, device: torch.device | str) -> Draws:
-        """The same on another device."""
-        return Draws(self.noise.to(device), self.times.to(device), self.nulled.to(device))
-
-
-@dataclass(frozen=True)
-class MotionLessons:
-    """Requests in text alone for a motion.
-
-    Attributes:
-        latents: (B, K, C) wanted.
-        counts: (B,) latents of each.
-        draws: for the head.
-        prompts: the number of each request among those that were read.
-        wanted: (B,) what kind of answer it asks for, among `placeholders.ANSWERS`.
-        known: what is known of the motions, where that is told beside the request.
-        completes: (B,) true where something is known of the motion.
-    """
-
-    latents: Tensor
-    counts: Tensor
-    draws: Draws
-    prompts: list[int]
-    wanted: Tensor
-    known: Known | None
-    completes: Tensor
-
-    def to(self, device: torch.device | str) -> MotionLessons:
-        """The same batch on another device."""
-        return MotionLessons(
-            self.latents.to(device),
-            self.counts.to(device),
-            self.draws.to(device),
-            self.prompts,
-            self.wanted.to(device),
-            None if self.known is None else self.known.to(device),
-            self.completes.to(device),
-        )
-
-
-@dataclass(frozen=True)
-class WovenLessons:
-    """Requests with motions among their words, answered with a motion: how a latent for a whole clip is
-    asked to continue another, or to lie between two.
-
-    Attributes:
-        latents: (B, 1, C) wanted.
-        draws: for the head.
-        requests: token ids, and marks where the motions stand.
-        given: latents (1, C) of the motions of each request.
-    """
-
-    latents: Tensor
-    draws: Draws
-    requests: list[WovenRequest]
-    given: list[list[Tensor]]
-
-    def to(self, device: torch.device | str) -> WovenLessons:
-        """The same batch on another device."""
-        given = [[one.to(device) for one in row] for row in self.given]
-        return WovenLessons(self.latents.to(device), self.draws.to(device), self.requests, given)
-
-
-@dataclass(frozen=True)
-class CaptionLessons:
-    """Motions given, ``copies`` sentences as the answers to each.
-
-    Attributes:
-        latents: (B, K, C) given.
-        counts: (B,) latents of each.
-        before: number of the text before each motion among those that were read.
-        after: (B, S) ids of the text between motion and answer, padded on the right.
-        after_lengths: (B,).
-        answers: (B · copies, S) ids of the answers, end token included; a motion's answers stand together.
-        answer_lengths: (B · copies,).
-        copies: answers per motion.
-    """
-
-    latents: Tensor
-    counts: Tensor
-    before: list[int]
-    after: Tensor
-    after_lengths: Tensor
-    answers: Tensor
-    answer_lengths: Tensor
-    copies: int
-
-    def to(self, device: torch.device | str) -> CaptionLessons:
-        """The same batch on another device."""
-        moved = (
-            value.to(device) if isinstance(value, Tensor) else value
-            for value in (
-                self.latents,
-                self.counts,
-                self.before,
-                self.after,
-                self.after_lengths,
-                self.answers,
-                self.answer_lengths,
-                self.copies,
-            )
-        )
-        return CaptionLessons(*moved)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """Requests of which the kind of answer is all there is to learn.
-
-    Attributes:
-        prompts: their numbers.
-        wanted: (B,) number of the answer among `placeholders.ANSWERS`.
-    """
-
-    prompts: list[int]
-    wanted: Tensor
-
-    def to(self, device: torch.device | str) -> Decisions:
-        """The same batch on another device."""
-        return Decisions(self.prompts, self.wanted.to(device))
-
-
-@dataclass(frozen=True)
-class TextLessons:
-    """Text alone, whose end is the answer.
-
-    Attributes:
-        ids: (B, S) padded on the right.
-        lengths: (B,).
-        answer_starts: (B,) place of the first token of the answer.
-    """
-
-    ids: Tensor
-    lengths: Tensor
-    answer_starts: Tensor
-
-    def to(self, device: torch.device | str) -> TextLessons:
-        """The same batch on another device."""
-        return TextLessons(self.ids.to(device), self.lengths.to(device), self.answer_starts.to(device))
-
-
-@dataclass(frozen=True)
-class LessonBatch:
-    """The lessons of one step; any kind may be missing."""
-
-    motions: MotionLessons | None = None
-    woven: WovenLessons | None = None
-    captions: CaptionLessons | None = None
-    decisions: Decisions | None = None
-    texts: TextLessons | None = None
-
-    def to(self, device: torch.device | str) -> LessonBatch:
-        """The same batch on another device."""
-        parts = (self.motions, self.woven, self.captions, self.decisions, self.texts)
-        return LessonBatch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
 class Captioning(NamedTuple):

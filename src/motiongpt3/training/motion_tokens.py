@@ -9,7 +9,7 @@ Shapes: B clips, K codes of a motion, M motion tokens, S text tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule, seed_everything
+from lightning.pytorch import seed_everything
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, item_generator, split_batches
+from motiongpt3.data.loaders import Batch, LengthBuckets, item_generator, split_batches
 from motiongpt3.errors import ConfigError
 from motiongpt3.models.dialogue import text_ids
 from motiongpt3.models.folders import load_strictly
@@ -31,8 +31,8 @@ from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.motion_tokens import MotionTokenGPT
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.training.caption_memory import CaptionMemory
-from motiongpt3.training.joint_means import Term, means_of, of_all, share_of, sums_of
-from motiongpt3.training.lessons import balanced_rates
+from motiongpt3.training.encoded_clips import balanced_rates
+from motiongpt3.training.joint_means import JointTerms, Term
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 from motiongpt3.training.runs import RunConfig, fit
 
@@ -192,17 +192,13 @@ def answer_ids(model: MotionTokenGPT, captions: Sequence[str]) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class CodeBatch:
+class CodeBatch(Batch):
     """Codes (B, K), padded with 0, their counts (B,), and for each the number of a request and an answer."""
 
     codes: Tensor
     counts: Tensor
     requests: list[int]
     answers: list[int]
-
-    def to(self, device: torch.device | str) -> CodeBatch:
-        """The same batch on another device."""
-        return CodeBatch(self.codes.to(device), self.counts.to(device), self.requests, self.answers)
 
 
 class CaptionedCodes(Dataset[tuple[Tensor, int, int]]):
@@ -239,12 +235,11 @@ def collate(items: Sequence[tuple[Tensor, int, int]]) -> CodeBatch:
     return CodeBatch(padded, counts, list(requests), list(answers))
 
 
-# The parts that are trained, by the names of `OptimizerConfig.part_rates`, and the terms of the loss.
+# The parts that are trained, by the names of `OptimizerConfig.part_rates`.
 PARTS = ("motion", "head")
-TERMS = ("motion", "caption")
 
 
-class MotionTokenTraining(LightningModule):
+class MotionTokenTraining(JointTerms):
     """One step: the next motion token behind cached captions, and the next word behind motions.
 
     Only what trains is registered as a submodule, so that the frozen language model is neither shared out to
@@ -260,37 +255,17 @@ class MotionTokenTraining(LightningModule):
         caption_batch_size: int,
         caption_weight: float,
     ) -> None:
-        super().__init__()
+        super().__init__({"motion": 1.0} | ({"caption": caption_weight} if caption_batch_size else {}))
         self._model = lambda: model
         self._answers = lambda: answers
         self.memory = memory
         self.optimizer = optimizer
         self.caption_batch_size = caption_batch_size
-        self.caption_weight = caption_weight
         self.trained = nn.ModuleDict({"motion": model.mot.motion, "head": model.head})
-        self._validated: list[Tensor] = []
 
     def on_fit_start(self) -> None:
         """Bring what does not train along to the device: Lightning moves only what is registered."""
         self._model().to(self.device)
-
-    def training_step(self, batch: CodeBatch, batch_index: int) -> Tensor:
-        terms = self._terms(batch)
-        joint = of_all(sums_of(terms, TERMS, self.device))
-        means = means_of(joint, TERMS)
-        self.log_dict({f"train/{name}": value for name, value in means.items()})
-        self.log("train/loss", self._weighted(means), prog_bar=True)
-        return self._weighted(share_of(terms, joint, TERMS))
-
-    def validation_step(self, batch: CodeBatch, batch_index: int) -> None:
-        self._validated.append(sums_of(self._terms(batch), TERMS, self.device))
-
-    def on_validation_epoch_end(self) -> None:
-        means = means_of(of_all(torch.stack(self._validated).sum(dim=0)), TERMS)
-        self._validated.clear()
-        # All processes have the same numbers; Lightning wants to be told to agree on them.
-        self.log_dict({f"val/{name}": value for name, value in means.items()}, sync_dist=True)
-        self.log("val/loss", self._weighted(means), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         parts = {name: part.parameters() for name, part in self.trained.items()}
@@ -301,11 +276,6 @@ class MotionTokenTraining(LightningModule):
         if self.caption_batch_size:
             terms["caption"] = self.caption_loss(batch)
         return terms
-
-    def _weighted(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Terms added up by their weights."""
-        factors = {"motion": 1.0, "caption": self.caption_weight}
-        return torch.stack([factors[name] * value for name, value in values.items()]).sum()
 
     def motion_loss(self, batch: CodeBatch) -> Term:
         """Cross-entropy per motion token, the end token included."""

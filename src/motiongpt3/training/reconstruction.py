@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motiongpt3.models.vae import visible_frames
 from motiongpt3.motion.features import FEATURE_SLICES, features_to_joints
-from motiongpt3.motion.skeleton import JOINT_INDEX
-
-FOOT_JOINTS = [JOINT_INDEX[name] for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
+from motiongpt3.motion.kinematics import FOOT_JOINTS
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,7 @@ def reconstruction_terms(
         feature_std: (F,).
         frames_per_second: of the clips.
     """
-    frames = torch.arange(features.shape[1], device=lengths.device)
-    visible_BT = (frames < lengths[:, None]).to(features.dtype)
+    visible_BT = visible_frames(lengths, features.shape[1]).to(features.dtype)
     feature_error_BTF = F.smooth_l1_loss(reconstruction, features, reduction="none", beta=0.5)
     rotation_columns = FEATURE_SLICES["local_rotations"]
     others_BTf = torch.cat(

@@ -33,6 +33,7 @@ from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.training.caption_memory import CaptionMemory
 from motiongpt3.training.curriculum import Wordings, write_curriculum
+from motiongpt3.training.encoded_clips import EncodedClip, balanced_rates, encode_split
 from motiongpt3.training.generation_check import SUCCESS, JudgedPrompts
 from motiongpt3.training.language import (
     PARTS,
@@ -43,14 +44,7 @@ from motiongpt3.training.language import (
     TextReader,
     terms_of,
 )
-from motiongpt3.training.lessons import (
-    EncodedClip,
-    LessonMix,
-    LessonPlan,
-    Lessons,
-    balanced_rates,
-    encode_split,
-)
+from motiongpt3.training.lessons import LessonMix, LessonPlan, Lessons
 from motiongpt3.training.optimization import OptimizerConfig
 from motiongpt3.training.runs import RunConfig, fit
 

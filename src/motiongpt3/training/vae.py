@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, pad_clips
+from motiongpt3.data.loaders import MotionBatch, MotionClips, pad_clips
 from motiongpt3.errors import ConfigError
-from motiongpt3.evaluation.reconstruction import mpjpe, root_aligned_mpjpe
 from motiongpt3.models.codec import MotionCodec, build_vae
-from motiongpt3.models.vae import visible_frames
-from motiongpt3.motion.features import features_to_joints
+from motiongpt3.models.vae import draw_latents, visible_frames
+from motiongpt3.training.autoencoders import fit_autoencoder, log_joint_errors
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
 from motiongpt3.training.reconstruction import (
     ReconstructionWeights,
@@ -24,7 +23,7 @@ from motiongpt3.training.reconstruction import (
     reconstruction_terms,
     weighted_sum,
 )
-from motiongpt3.training.runs import RunConfig, fit
+from motiongpt3.training.runs import RunConfig
 
 # What encoding depends on, by the names of both kinds of VAE.
 ENCODER_PARTS = {
@@ -100,18 +99,8 @@ def train_vae(
     module = VAETraining(
         codec.train(), weights or ReconstructionWeights(), optimizer, latent_noise, freeze_encoder
     )
-    first = fit(
-        module,
-        DataLoader(
-            clips, batch_sampler=LengthBuckets(clips.lengths, batch_size, seed=seed), collate_fn=pad_clips
-        ),
-        DataLoader(validation, batch_size=32, collate_fn=pad_clips),
-        out,
-        optimizer,
-        validate_every=validate_every,
-        monitor="val/global_mpjpe_mm",
-        device=device,
-        run=run,
+    first = fit_autoencoder(
+        module, clips, validation, out, optimizer, batch_size, validate_every, seed, device, run
     )
     if not first:
         return out / "model"
@@ -149,7 +138,7 @@ class VAETraining(LightningModule):
         features = (batch.features - codec.feature_mean) / codec.feature_std
         with torch.set_grad_enabled(not self.freeze_encoder):
             mean, log_variance = codec.vae.encode(features, batch.lengths)
-        latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        latents = draw_latents(mean, log_variance)
         if self.latent_noise:
             noisy_clips = torch.rand(len(latents), 1, 1, device=latents.device) < 0.5
             latents = latents + torch.randn_like(latents) * noisy_clips * self.latent_noise * codec.latent_std
@@ -163,14 +152,8 @@ class VAETraining(LightningModule):
 
     def validation_step(self, batch: MotionBatch, batch_index: int) -> None:
         mean, _ = self.codec.encode(batch.features, batch.lengths)
-        made = features_to_joints(self.codec.decode(mean, batch.lengths))
-        real = features_to_joints(batch.features)
-        for made_clip, real_clip, length in zip(made, real, batch.lengths.tolist()):
-            errors = {
-                "val/global_mpjpe_mm": mpjpe(made_clip[:length], real_clip[:length]),
-                "val/root_aligned_mpjpe_mm": root_aligned_mpjpe(made_clip[:length], real_clip[:length]),
-            }
-            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=1, prog_bar=True, sync_dist=True)
+        made = self.codec.decode(mean, batch.lengths)
+        log_joint_errors(self, made, batch.features, batch.lengths)
 
     def configure_optimizers(self) -> Any:
         return configure_optimizer(self.parameters(), self.optimizer)

@@ -14,20 +14,19 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, seed_everything
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from motiongpt3.data.humanml3d import HumanML3DDataset
-from motiongpt3.data.loaders import LengthBuckets, MotionBatch, MotionClips, item_generator, pad_clips
+from motiongpt3.data.loaders import MotionBatch, MotionClips, MotionWindows
 from motiongpt3.errors import ConfigError
-from motiongpt3.evaluation.reconstruction import mpjpe, root_aligned_mpjpe
 from motiongpt3.models.motion_tokenizer import MotionTokenizer
 from motiongpt3.models.vae import visible_frames
 from motiongpt3.models.vq_vae import VQVAE, VQVAEConfig
-from motiongpt3.motion.features import FEATURE_SLICES, features_to_joints
+from motiongpt3.motion.features import FEATURE_SLICES
+from motiongpt3.training.autoencoders import fit_autoencoder, log_joint_errors
 from motiongpt3.training.codebook import CodebookAverages, perplexity
 from motiongpt3.training.joint_means import of_all
 from motiongpt3.training.optimization import OptimizerConfig, configure_optimizer
-from motiongpt3.training.runs import RunConfig, fit
+from motiongpt3.training.runs import RunConfig
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,11 @@ def train_vq(
         )
     seed_everything(seed, verbose=False)
     dataset = HumanML3DDataset(data)
-    tokenizer = (
-        MotionTokenizer.from_pretrained(start_from)
-        if vq_vae is None and start_from is not None
-        else MotionTokenizer(VQVAE(vq_vae or VQVAEConfig.official()), dataset.statistics)
-    )
+    if start_from is not None:
+        tokenizer = MotionTokenizer.from_pretrained(start_from)
+    else:
+        assert vq_vae is not None
+        tokenizer = MotionTokenizer(VQVAE(vq_vae), dataset.statistics)
     per_code = tokenizer.frames_per_code
     if window is not None and window < per_code:
         raise ConfigError(f"window: {window} frames are less than those of a code, {per_code}")
@@ -111,54 +110,12 @@ def train_vq(
     if start_from is not None:
         module.averages.started.fill_(True)
         module.averages.sums.copy_(tokenizer.vq_vae.quantizer.codebook)
-    first = fit(
-        module,
-        DataLoader(
-            clips, batch_sampler=LengthBuckets(clips.lengths, batch_size, seed=seed), collate_fn=pad_clips
-        ),
-        DataLoader(validation, batch_size=32, collate_fn=pad_clips),
-        out,
-        optimizer,
-        validate_every=validate_every,
-        monitor="val/global_mpjpe_mm",
-        device=device,
-        run=run,
+    first = fit_autoencoder(
+        module, clips, validation, out, optimizer, batch_size, validate_every, seed, device, run
     )
     if first:
         tokenizer.eval().save_pretrained(out / "model")
     return out / "model"
-
-
-class MotionWindows(Dataset[Tensor]):
-    """Clips as a VQ-VAE reads them: whole codes only, at most ``window`` frames.
-
-    Args:
-        clips: what to draw from.
-        unit: frames of a code; lengths are multiples of it.
-        window: frames of a longest item, at a place in its clip drawn by `item_generator`; None for whole
-            clips, which start at their first frame.
-
-    Raises:
-        ConfigError: if a clip is shorter than a code.
-    """
-
-    def __init__(self, clips: MotionClips, unit: int, window: int | None = None) -> None:
-        self._clips = clips
-        self._random = window is not None
-        longest = max(clips.lengths) if window is None else window
-        self.lengths = [min(length, longest) // unit * unit for length in clips.lengths]
-        if not min(self.lengths):
-            raise ConfigError(f"a code stands for {unit} frames, but a clip has only {min(clips.lengths)}")
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __getitem__(self, index: int) -> Tensor:
-        features, frames = self._clips[index], self.lengths[index]
-        start = 0
-        if self._random:
-            start = int(torch.randint(len(features) - frames + 1, (), generator=item_generator(index)))
-        return features[start : start + frames]
 
 
 class VQTraining(LightningModule):
@@ -210,14 +167,7 @@ class VQTraining(LightningModule):
         tokenizer = self.tokenizer
         codes = tokenizer.encode(batch.features, batch.lengths)
         counts = batch.lengths // tokenizer.frames_per_code
-        made = features_to_joints(tokenizer.decode(codes, counts))
-        real = features_to_joints(batch.features)
-        for made_clip, real_clip, length in zip(made, real, batch.lengths.tolist()):
-            errors = {
-                "val/global_mpjpe_mm": mpjpe(made_clip[:length], real_clip[:length]),
-                "val/root_aligned_mpjpe_mm": root_aligned_mpjpe(made_clip[:length], real_clip[:length]),
-            }
-            self.log_dict(errors, on_step=False, on_epoch=True, batch_size=1, prog_bar=True, sync_dist=True)
+        log_joint_errors(self, tokenizer.decode(codes, counts), batch.features, batch.lengths)
         seen = codes[visible_frames(counts, codes.shape[1])]
         self._validation_uses.append(seen.bincount(minlength=tokenizer.vocabulary_size))
 

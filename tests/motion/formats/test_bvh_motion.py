@@ -17,7 +17,6 @@ from motiongpt3.motion.formats import WriteOptions, read_motion, write_motion
 from motiongpt3.motion.formats.bvh import BVH, joint_positions, parse_bvh, rest_positions, serialise_bvh
 from motiongpt3.motion.formats.bvh_motion import (
     bvh_to_motion,
-    motion_to_bvh,
     read_bvh,
     tracks_to_bvh,
     write_bvh,
@@ -30,6 +29,10 @@ from motiongpt3.motion.skeleton import JOINT_INDEX, JOINT_NAMES, PARENTS
 from tests.motion.bodies import standing, travelling, wriggling
 from tests.motion.formats.foreign import bandai, foreign, lafan, mixamo
 from tests.motion.test_pose import turning, walk
+
+
+def motion_to_bvh(motion: Motion) -> BVH:
+    return tracks_to_bvh(joint_tracks(motion, stretch=False), motion.fps)
 
 
 def largest_error(motion: Motion, back: Motion) -> float:

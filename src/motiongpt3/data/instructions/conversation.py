@@ -11,8 +11,7 @@ from pathlib import Path
 
 from motiongpt3.data.instructions.json_text import read_json, require_strings
 from motiongpt3.errors import InputError
-
-WANTS = ("text", "motion", "text then motion")
+from motiongpt3.tasks import ANSWERS
 
 _PATH = Path(__file__).parent / "conversation.json"
 _MAX_CHARACTERS = 2_000
@@ -95,8 +94,8 @@ def _parse_turn(fields: object, where: str) -> Turn:
     if not isinstance(fields, dict) or not {"user", "wants"} <= set(fields) <= {"user", "wants", "caption"}:
         raise InputError(f"{where}: must be an object with 'user', 'wants' and, for a motion, 'caption'")
     text, wants, caption = fields["user"], fields["wants"], fields.get("caption", "")
-    if wants not in WANTS:
-        raise InputError(f"{where}: wants must be one of {', '.join(WANTS)}, not {wants!r}")
+    if wants not in ANSWERS:
+        raise InputError(f"{where}: wants must be one of {', '.join(ANSWERS)}, not {wants!r}")
     for name, value in (("user", text), ("caption", caption)):
         if not isinstance(value, str) or len(value) > _MAX_CHARACTERS:
             raise InputError(f"{where}, {name}: must be a string of at most {_MAX_CHARACTERS} characters")

@@ -19,11 +19,17 @@ import torch
 
 from motiongpt3.data.instructions.json_text import read_json, require_strings
 from motiongpt3.errors import InputError
+from motiongpt3.tasks import (
+    CAPTION,
+    FIRST_MOTION,
+    FRAMES,
+    MASKED_MOTION,
+    MOTION,
+    MOTION_MARKERS,
+    SECOND_MOTION,
+    SECONDS,
+)
 
-CAPTION, FRAMES, SECONDS = "<Caption_Placeholder>", "<Frame_Placeholder>", "<Second_Placeholder>"
-MOTION, GIVEN = "<Motion_Placeholder>", "<Motion_Placeholder_s1>"
-CONTINUATION, MASKED = "<Motion_Placeholder_s2>", "<Motion_Placeholder_Masked>"
-MOTION_MARKERS = (MOTION, GIVEN, CONTINUATION, MASKED)
 PLACEHOLDERS = (CAPTION, FRAMES, SECONDS, *MOTION_MARKERS)
 
 # MotionGPT's own file, the first of its kind, spells <Frame_Placeholder> in this way too.
@@ -68,10 +74,10 @@ _RULES: Mapping[str, _ClassRule] = MappingProxyType(
         "n2m": _ClassRule("random", (), (MOTION,), False, True),
         "m2t": _ClassRule("m2t", (MOTION,), (CAPTION,), True, False),
         "m2l": _ClassRule("m2t", (MOTION,), (FRAMES, SECONDS), True, False),
-        "predict": _ClassRule("pred", (GIVEN,), (CONTINUATION,), True, True),
-        "pred": _ClassRule("pred", (GIVEN,), (CONTINUATION,), True, True),
-        "inbetween": _ClassRule("inbetween", (MASKED,), (MOTION,), True, True),
-        "inbetweening": _ClassRule("inbetween", (MASKED,), (MOTION,), True, True),
+        "predict": _ClassRule("pred", (FIRST_MOTION,), (SECOND_MOTION,), True, True),
+        "pred": _ClassRule("pred", (FIRST_MOTION,), (SECOND_MOTION,), True, True),
+        "inbetween": _ClassRule("inbetween", (MASKED_MOTION,), (MOTION,), True, True),
+        "inbetweening": _ClassRule("inbetween", (MASKED_MOTION,), (MOTION,), True, True),
         "t2t": _ClassRule("t2t", (), (), False, False),
         "n2t": _ClassRule("t2t", (), (CAPTION,), False, False),
         "t2tm": _ClassRule("t2m", (CAPTION,), (MOTION,), False, True),

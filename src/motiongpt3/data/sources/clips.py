@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from motiongpt3.data.captions import Caption, mirror_words
-from motiongpt3.data.humanml3d import SPLITS, ClipMetadata, check_writable, write_dataset
+from motiongpt3.data.humanml3d import check_writable, write_dataset
+from motiongpt3.data.layout import SPLITS, ClipMetadata, open_array
+from motiongpt3.errors import InputError
+from motiongpt3.motion.skeleton import JOINT_COUNT
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,7 @@ class SourceClip:
     captions: Sequence[Caption]
     split: str | None
     metadata: ClipMetadata
+    joints: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,32 @@ def write_clips(
             if isinstance(clip, SkippedClip):
                 skipped.append(clip)
             else:
-                writer.add(clip.name, clip.features, clip.captions, clip.split, clip.metadata)
+                writer.add(clip.name, clip.features, clip.captions, clip.split, clip.metadata, clip.joints)
                 frames += len(clip.features)
                 if clip.split is not None:
                     counts[clip.split] += 1
             if progress is not None:
                 progress(done, total)
     return PreparedClips(counts, frames, tuple(skipped))
+
+
+def skip(name: str, reason: str, mirror: bool) -> Iterator[SkippedClip]:
+    """A clip that is left out, and its mirror image, if there was to be one."""
+    yield SkippedClip(name, reason)
+    if mirror:
+        yield SkippedClip(f"M{name}", reason)
+
+
+def read_joints(path: Path) -> torch.Tensor:
+    """The first 22 joints (T, 22, 3) float64 of a numpy file that may have more of SMPL's.
+
+    Raises:
+        InputError: if the file is missing or holds something else.
+    """
+    array = open_array(path)
+    if array.ndim != 3 or array.shape[1] < JOINT_COUNT or array.shape[2] != 3:
+        raise InputError(f"{path}: expected joints (frames, {JOINT_COUNT} or more, 3), found {array.shape}")
+    return torch.from_numpy(np.array(array[:, :JOINT_COUNT], dtype=np.float64))
 
 
 def mirror_metadata(metadata: ClipMetadata) -> ClipMetadata:

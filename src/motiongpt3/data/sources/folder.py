@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from motiongpt3.data.captions import Caption, parse_caption
-from motiongpt3.data.humanml3d import SPLITS, ClipMetadata, check_writable
+from motiongpt3.data.captions import Caption, parse_caption, parse_captions
+from motiongpt3.data.humanml3d import check_writable
+from motiongpt3.data.layout import SPLITS, ClipMetadata
 from motiongpt3.data.sources.clips import (
     PreparedClips,
     SkippedClip,
     SourceClip,
     assign_splits,
     mirror_metadata,
+    skip,
     write_clips,
 )
 from motiongpt3.errors import InputError
@@ -95,9 +97,7 @@ def prepare_folder(
             except InputError as error:
                 if not skip_broken:
                     raise
-                yield SkippedClip(name, str(error))
-                if mirror:
-                    yield SkippedClip(f"M{name}", str(error))
+                yield from skip(name, str(error), mirror)
             else:
                 yield from pair
 
@@ -171,18 +171,14 @@ def _captions(folder: Path, files: Mapping[str, Path], given: Path | None) -> di
 
 def _read_sentences(path: Path) -> list[Caption]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path} as text: {error}") from None
-    captions = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            captions.append(parse_caption(line) if line.count("#") == 3 else Caption(line.strip()))
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-    return captions
+
+    def parse(line: str) -> Caption:
+        return parse_caption(line) if line.count("#") == 3 else Caption(line.strip())
+
+    return parse_captions(text, str(path), parse)
 
 
 def _read_table(path: Path, files: Mapping[str, Path]) -> dict[str, _Texts]:

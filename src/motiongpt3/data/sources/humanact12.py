@@ -12,21 +12,23 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from motiongpt3.data.captions import Caption
-from motiongpt3.data.humanml3d import ClipMetadata, check_writable, open_array
+from motiongpt3.data.humanml3d import check_writable
+from motiongpt3.data.layout import ClipMetadata
 from motiongpt3.data.sources.clips import (
     PreparedClips,
     SkippedClip,
     SourceClip,
     mirror_metadata,
+    read_joints,
+    skip,
     write_clips,
 )
 from motiongpt3.errors import InputError
 from motiongpt3.motion.features import joints_to_features
-from motiongpt3.motion.skeleton import JOINT_COUNT, mirror_joints
+from motiongpt3.motion.skeleton import mirror_joints
 
 ACTIONS: dict[int, tuple[str, str]] = {
     1: ("warm_up", "a person warms up"),
@@ -91,15 +93,10 @@ def _clips(name: str, path: Path, mirror: bool) -> Iterator[SourceClip | Skipped
     person, action = int(match[1]), int(match[2])
     if action not in ACTIONS:
         raise InputError(f"{path}: HumanAct12 has no action {action}")
-    array = open_array(path)
-    if array.ndim != 3 or array.shape[1] < JOINT_COUNT or array.shape[2] != 3:
-        raise InputError(f"{path}: expected joints (frames, {JOINT_COUNT} or more, 3), found {array.shape}")
-    joints = torch.from_numpy(np.array(array[:, :JOINT_COUNT], dtype=np.float64))
+    joints = read_joints(path)
     if len(joints) < 3 or not torch.isfinite(joints).all():
         reason = f"{len(joints)} frames" if len(joints) < 3 else "positions that are not finite"
-        yield SkippedClip(name, reason)
-        if mirror:
-            yield SkippedClip(f"M{name}", reason)
+        yield from skip(name, reason, mirror)
         return
     both = torch.stack([joints, mirror_joints(joints)]) if mirror else joints[None]
     features = joints_to_features(both, continuous_heading=True).float().numpy()

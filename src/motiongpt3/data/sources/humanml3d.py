@@ -19,17 +19,19 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from motiongpt3.data.captions import Caption, parse_caption
-from motiongpt3.data.humanml3d import SPLITS, ClipMetadata, check_writable, open_array
+from motiongpt3.data.captions import Caption, parse_captions
+from motiongpt3.data.humanml3d import check_writable
+from motiongpt3.data.layout import SPLITS, ClipMetadata
 from motiongpt3.data.sources.clips import (
     PreparedClips,
     SkippedClip,
     SourceClip,
     mirror_metadata,
+    read_joints,
+    skip,
     write_clips,
 )
 from motiongpt3.errors import InputError
@@ -125,7 +127,7 @@ def prepare_humanml3d(
             for row in group:
                 place = places[row.name]
                 if place is None:
-                    yield from _skip(row.name, mirror, f"{source} is missing")
+                    yield from skip(row.name, f"{source} is missing", mirror)
                     continue
                 if joints is None:
                     joints = _joints(row, place, bodies)
@@ -145,7 +147,7 @@ def _clips(
 ) -> Iterator[SourceClip | SkippedClip]:
     cut = joints if row.from_humanact12 else joints[row.start : row.end]
     if len(cut) < 3:
-        yield from _skip(row.name, mirror, f"{len(cut)} frames")
+        yield from skip(row.name, f"{len(cut)} frames", mirror)
         return
     both = torch.stack([cut, mirror_joints(cut)]) if mirror else cut[None]
     features = joints_to_features(both.double(), continuous_heading=continuous_heading).float()
@@ -165,21 +167,10 @@ def _clips(
             yield SourceClip(name, values.numpy(), own, splits.get(name), about)
 
 
-def _skip(name: str, mirror: bool, reason: str) -> Iterator[SkippedClip]:
-    yield SkippedClip(name, reason)
-    if mirror:
-        yield SkippedClip(f"M{name}", reason)
-
-
 def _joints(row: _Row, place: Path, bodies: str | Path) -> Tensor:
     """(T, 22, 3) of a whole recording at 20 frames a second, y up, without its lead-in."""
     if row.from_humanact12:
-        array = open_array(place)
-        if array.ndim != 3 or array.shape[1] < JOINT_COUNT or array.shape[2] != 3:
-            raise InputError(
-                f"{place}: expected joints (frames, {JOINT_COUNT} or more, 3), found {array.shape}"
-            )
-        return torch.from_numpy(np.array(array[:, :JOINT_COUNT], dtype=np.float64))
+        return read_joints(place)
     joints = _smplh_joints(NpzArchive(place), bodies)
     lead_in = next((seconds for name, seconds in _LEAD_IN.items() if name in row.source.parts), 0.0)
     return joints[int(lead_in * FRAMES_PER_SECOND) :]
@@ -268,17 +259,6 @@ def _open_texts(folder: Path) -> _Texts:
     raise InputError(f"no captions: neither {folder / 'texts'} nor {folder / 'texts.zip'} is there")
 
 
-def _parse_captions(text: str, where: str) -> list[Caption]:
-    captions = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                captions.append(parse_caption(line))
-            except InputError as error:
-                raise InputError(f"{where}, line {number}: {error}") from None
-    return captions
-
-
 class _TextFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -288,7 +268,7 @@ class _TextFolder:
         if not path.is_file():
             return None
         try:
-            return _parse_captions(path.read_text(encoding="utf-8-sig"), str(path))
+            return parse_captions(path.read_text(encoding="utf-8-sig"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path} as text: {error}") from None
 
@@ -314,7 +294,7 @@ class _TextArchive:
         if entry.file_size > _MAX_TEXT_BYTES:
             raise InputError(f"{where}: {entry.file_size} bytes are no captions of a clip")
         try:
-            return _parse_captions(self._archive.read(entry).decode("utf-8-sig"), where)
+            return parse_captions(self._archive.read(entry).decode("utf-8-sig"), where)
         except (
             OSError,
             RuntimeError,

@@ -28,7 +28,9 @@ import numpy as np
 import torch
 
 from motiongpt3.data.captions import Caption, mirror_words
-from motiongpt3.data.humanml3d import SPLITS, ClipMetadata, check_writable, write_dataset
+from motiongpt3.data.humanml3d import check_writable
+from motiongpt3.data.layout import SPLITS, ClipMetadata
+from motiongpt3.data.sources.clips import PreparedClips, SourceClip, mirror_metadata, write_clips
 from motiongpt3.errors import InputError
 from motiongpt3.motion.features import FRAMES_PER_SECOND, features_to_joints, joints_to_features
 from motiongpt3.motion.skeleton import JOINT_COUNT, JOINT_NAMES, mirror_joints
@@ -63,19 +65,6 @@ _SONY = "Motions copyright Sony Interactive Entertainment 2021, CC BY-NC 4.0, pu
 
 
 @dataclass(frozen=True)
-class PreparedMocap:
-    """What `prepare_mocap` wrote.
-
-    Attributes:
-        clips: number of clips of each split, mirror images included.
-        frames: frames of features in all clips.
-    """
-
-    clips: dict[str, int]
-    frames: int
-
-
-@dataclass(frozen=True)
 class _Segment:
     """A captioned stretch of one recording, as the source lists it."""
 
@@ -92,7 +81,7 @@ def prepare_mocap(
     mirror: bool = True,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> PreparedMocap:
+) -> PreparedClips:
     """Write the motion capture as a dataset in HumanML3D's layout.
 
     Every segment is fitted to the uniform skeleton and turned into features by itself. Features describe
@@ -121,18 +110,16 @@ def prepare_mocap(
     provenance = _read_provenance(source / _PROVENANCE)
     segments = _read_segments(source, groups, provenance)
 
-    total = len(segments) * (2 if mirror else 1)
-    clips = dict.fromkeys(SPLITS, 0)
-    frames = 0
-    with write_dataset(out_dir, _attribution(segments, groups, mirror), overwrite) as writer:
+    def clips() -> Iterator[SourceClip]:
         for segment, features, joints in _with_features(segments, mirror):
             captions = [Caption(text) for text in segment.captions]
-            writer.add(segment.metadata.id, features, captions, segment.split, segment.metadata, joints)
-            clips[segment.split] += 1
-            frames += len(features)
-            if progress is not None:
-                progress(sum(clips.values()), total)
-    return PreparedMocap(clips, frames)
+            metadata = segment.metadata
+            yield SourceClip(metadata.id, features, captions, segment.split, metadata, joints)
+
+    attribution = _attribution(segments, groups, mirror)
+    return write_clips(
+        clips(), out_dir, attribution, overwrite, len(segments) * (2 if mirror else 1), progress
+    )
 
 
 def _with_features(
@@ -156,16 +143,10 @@ def _with_features(
 
 def _mirrored(segment: _Segment) -> _Segment:
     """The segment's texts and name mirrored; its joints are mirrored as a batch."""
-    metadata = segment.metadata
     return replace(
         segment,
         captions=[mirror_words(text) for text in segment.captions],
-        metadata=replace(
-            metadata,
-            id=f"M{metadata.id}",
-            label=metadata.label and mirror_words(metadata.label),
-            mirrored_from=metadata.id,
-        ),
+        metadata=mirror_metadata(segment.metadata),
     )
 
 

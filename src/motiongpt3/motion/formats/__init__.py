@@ -15,7 +15,8 @@ from motiongpt3.motion.formats.catalogue import (
 )
 from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
 from motiongpt3.motion.formats.fbx import read_fbx, write_fbx
-from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
+from motiongpt3.motion.formats.gltf_reader import read_glb
+from motiongpt3.motion.formats.gltf_writer import write_glb
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.smpl_parameters import read_smpl, write_smpl
 

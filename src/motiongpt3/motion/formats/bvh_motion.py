@@ -124,11 +124,6 @@ def write_bvh(
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def motion_to_bvh(motion: Motion, unit: Unit = "m", stretch: bool = False) -> BVH:
-    """Make the contents of a BVH file from a motion; arguments as for `write_bvh`."""
-    return tracks_to_bvh(joint_tracks(motion, stretch), motion.fps, unit)
-
-
 def tracks_to_bvh(
     tracks: JointTracks, fps: float, unit: Unit = "m", naming: Naming = "smpl", up: UpAxis = "y"
 ) -> BVH:

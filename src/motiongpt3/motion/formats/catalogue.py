@@ -13,7 +13,8 @@ from motiongpt3.motion.formats.bvh_motion import read_bvh, write_bvh
 from motiongpt3.motion.formats.conventions import Unit, UpAxis
 from motiongpt3.motion.formats.csv_angles import read_csv, write_csv
 from motiongpt3.motion.formats.fbx import read_fbx, write_fbx
-from motiongpt3.motion.formats.gltf_motion import read_glb, write_glb
+from motiongpt3.motion.formats.gltf_reader import read_glb
+from motiongpt3.motion.formats.gltf_writer import write_glb
 from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npy import read_npy, write_features, write_npy
 from motiongpt3.motion.formats.npz import NpzArchive
@@ -75,7 +76,6 @@ class Format:
         title: as people say it.
         suffix: file name ending, with the dot.
         magic: how the contents begin, for files with another ending.
-        keeps: what survives writing and reading again.
         read: reads a motion from a path; None if another format's reader does.
         write: writes a motion to a path; None if it cannot be written.
         read_options: the `ReadOptions` that apply.
@@ -86,7 +86,6 @@ class Format:
     title: str
     suffix: str
     magic: bytes
-    keeps: str
     read: Callable[[Path, ReadOptions], Motion] | None
     write: Callable[[Motion, Path, WriteOptions], None] | None
     read_options: frozenset[str] = frozenset()
@@ -120,7 +119,6 @@ _SKINS: dict[str, SkinMaker | None] = {"mannequin": mannequin_skin, "none": None
 _DETAILS: dict[str, Literal["full", "light"]] = {"body": "full", "light": "light"}
 _GLTF_READ_OPTIONS = frozenset({"fps", "joint_map", "scale", "up", "animation"})
 _GLTF_WRITE_OPTIONS = frozenset({"naming", "stretch", "skin"})
-_GLTF_KEEPS = "joints to a millimetre, rotations; the frame rate in files of our own"
 
 _TABLE = (
     Format(
@@ -128,7 +126,6 @@ _TABLE = (
         "NumPy joints",
         ".npy",
         b"\x93NUMPY",
-        "joints exactly; not the frame rate, nor features",
         lambda path, options: read_npy(path, options.fps, options.scale, options.up),
         lambda motion, path, options: write_npy(motion, path, options.unit or "m", options.up or "y"),
         frozenset({"fps", "scale", "up"}),
@@ -139,7 +136,6 @@ _TABLE = (
         "HumanML3D features",
         ".npy",
         b"\x93NUMPY",
-        "features exactly",
         None,
         lambda motion, path, options: write_features(motion, path),
     ),
@@ -148,7 +144,6 @@ _TABLE = (
         "BVH",
         ".bvh",
         b"HIERARCHY",
-        "frame rate, and joints to a millimetre; not features",
         lambda path, options: read_bvh(path, options.fps, options.joint_map, options.scale, options.up),
         lambda motion, path, options: write_bvh(
             motion,
@@ -166,7 +161,6 @@ _TABLE = (
         "AMASS",
         ".npz",
         b"PK",
-        "frame rate, rotations of the 22 body joints, shape; not hands",
         lambda path, options: read_amass(path, options.fps, options.up, options.body),
         lambda motion, path, options: write_amass(motion, path, options.up or "z"),
         frozenset({"fps", "up", "body"}),
@@ -177,7 +171,6 @@ _TABLE = (
         "SMPL parameters",
         ".npz",
         b"PK",
-        "frame rate, rotations of the 22 body joints, shape; not hands",
         lambda path, options: read_smpl(path, options.fps, options.up, options.body),
         lambda motion, path, options: write_smpl(motion, path, options.up or "y"),
         frozenset({"fps", "up", "body"}),
@@ -188,7 +181,6 @@ _TABLE = (
         "CSV of joint angles",
         ".csv",
         b"# motiongpt3 joint angles",
-        "frame rate, rotations, constant bone lengths",
         lambda path, options: read_csv(path, options.fps),
         lambda motion, path, options: write_csv(motion, path),
         frozenset({"fps"}),
@@ -198,7 +190,6 @@ _TABLE = (
         "FBX",
         ".fbx",
         b"Kaydara FBX Binary",
-        "frame rate, joints to a millimetre; needs Blender",
         lambda path, options: read_fbx(path, options.joint_map, options.scale, options.up),
         _write_fbx,
         frozenset({"joint_map", "scale", "up"}),
@@ -209,7 +200,6 @@ _TABLE = (
         "binary glTF",
         ".glb",
         b"glTF",
-        _GLTF_KEEPS,
         _read_glb,
         _write_glb,
         _GLTF_READ_OPTIONS,
@@ -220,7 +210,6 @@ _TABLE = (
         "glTF",
         ".gltf",
         b"{",
-        _GLTF_KEEPS,
         _read_glb,
         _write_glb,
         _GLTF_READ_OPTIONS,

@@ -1,6 +1,6 @@
 """FBX, through Blender (see `motiongpt3.blender`), because the format has no open specification.
 
-Writing goes by way of glTF, so that skeleton, skin and animation are those of `gltf_motion`; the file is in
+Writing goes by way of glTF, so that skeleton, skin and animation are those of `gltf_writer`; the file is in
 centimetres with y up, as Blender writes it. Reading takes the path of every bone's head as Blender shows it.
 """
 
@@ -21,7 +21,7 @@ from motiongpt3.motion.formats.conventions import (
     points_to_y_up,
     recognised_scale,
 )
-from motiongpt3.motion.formats.gltf_motion import write_glb
+from motiongpt3.motion.formats.gltf_writer import write_glb
 from motiongpt3.motion.formats.joint_names import Naming
 from motiongpt3.motion.formats.npz import NpzArchive
 from motiongpt3.motion.formats.skeleton_maps import OWN_NAMING, JointMap, map_joints

@@ -25,7 +25,13 @@ from motiongpt3.motion.formats.conventions import UpAxis, turn_to_y_up, turn_to_
 from motiongpt3.motion.formats.npz import NpzArchive, write_npz
 from motiongpt3.motion.formats.smpl_skeleton import read_smpl_skeleton
 from motiongpt3.motion.motion import Motion
-from motiongpt3.motion.pose import T_POSE_DIRECTIONS, T_POSE_OFFSETS, BodyPose, bone_lengths, pose_from_joints
+from motiongpt3.motion.pose import (
+    T_POSE_DIRECTIONS,
+    T_POSE_OFFSETS,
+    BodyPose,
+    median_bone_lengths,
+    pose_from_joints,
+)
 from motiongpt3.motion.rotations import (
     axis_angle_to_quaternion,
     matrix_to_quaternion,
@@ -140,7 +146,7 @@ def parameters_of_motion(motion: Motion, up: UpAxis) -> tuple[np.ndarray, np.nda
     pose = motion.pose
     joints = motion.joints.double()
     if pose is None:
-        rest = T_POSE_DIRECTIONS * bone_lengths(joints)[:, None]
+        rest = T_POSE_DIRECTIONS * median_bone_lengths(joints)[:, None]
         pose = BodyPose(pose_from_joints(joints, rest), rest)
     rotations, root = pose.rotations.double(), joints[:, 0]
     if up == "z":
