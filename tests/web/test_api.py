@@ -279,8 +279,11 @@ def test_motions_can_be_deleted(client: TestClient) -> None:
 def test_it_says_what_it_can_do(client: TestClient, model: MotionGPT3) -> None:
     info = client.get("/api/info").json()
     assert info["ready"]
-    assert (info["shortest_seconds"], info["longest_seconds"], info["fps"]) == (0.4, 4.0, 20.0)
-    assert info["schedulers"][0] == "euler"
+    (about,) = info["models"]
+    assert (about["shortest_seconds"], about["longest_seconds"], about["fps"]) == (0.4, 4.0, 20.0)
+    assert about["schedulers"][0] == "euler"
+    assert (about["scheduler"], about["steps"], about["guidance"]) == ("euler", 4, 2.0)
+    assert (about["name"], about["ready"], about["chooses_task"]) == ("tiny", True, True)
     assert {".npy", ".bvh", ".npz"} <= set(info["uploads"])
     assert client.get("/ready").json()["ready"]
     assert client.get("/health").json() == {"status": "ok"}
@@ -294,7 +297,7 @@ def test_what_it_does_is_counted(client: TestClient) -> None:
     numbers = client.get("/metrics").text
     assert 'motiongpt3_requests_total{route="/api/generate",status="200"}' in numbers
     assert 'motiongpt3_batch_rows_count{lane="making"}' in numbers
-    assert "motiongpt3_ready 1.0" in numbers
+    assert 'motiongpt3_ready{model="tiny"} 1.0' in numbers
 
 
 @pytest.mark.parametrize(

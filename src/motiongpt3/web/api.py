@@ -21,8 +21,6 @@ from motiongpt3.errors import InputError
 from motiongpt3.generation.captions import check_length
 from motiongpt3.generation.conversation import cut
 from motiongpt3.generation.motions import MotionRequest, Sampling
-from motiongpt3.models.motiongpt import MotionGPT3
-from motiongpt3.models.placeholders import SequencePlaceholders
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds, schedulers_for
 from motiongpt3.web import schemas, uploads
@@ -30,11 +28,11 @@ from motiongpt3.web.binary_motion import pack_motion
 from motiongpt3.web.conversations import Spoken, speak
 from motiongpt3.web.lanes import Job, Lane
 from motiongpt3.web.metrics import CONTENT_TYPE
+from motiongpt3.web.models import ServedModel
 from motiongpt3.web.outputs import OUTPUTS, file_stem, output_named, write_as, write_output
 from motiongpt3.web.schemas import ChatAnswer, MotionInfo, MotionsAnswer, TextAnswer
 from motiongpt3.web.sequence import Segment, continuation, extended, make_sequence, usual_addition
 from motiongpt3.web.service import Service, client_of, submitted
-from motiongpt3.web.store import Entry
 from motiongpt3.web.waiting import answer, event, problem_event, progress, result_of, stream
 
 MotionName = Annotated[str, PathName(pattern=r"^[\w-]{8,40}$")]
@@ -79,21 +77,23 @@ def make_router(service: Service) -> APIRouter:
         request: Request, asked: schemas.GenerateRequest, client: ClientName = None
     ) -> Streamed:
         """Make motions from words."""
-        prompt, frames = service.prompt(asked.prompt), service.frames(asked.seconds)
-        _check_frames(engine.model, frames)
-        wording, seeds = engine.model.request_for("t2m", prompt), sample_seeds(asked.seed, asked.count)
+        served = service.model(asked.model)
+        prompt, frames = served.prompt(asked.prompt), served.frames(asked.seconds)
+        served.check_frames(frames)
+        wording, seeds = served.model.request_for("t2m", prompt), sample_seeds(asked.seed, asked.count)
         requests = [MotionRequest(wording, frames, seed) for seed in seeds]
-        sampling = service.sampling(asked)
-        job = submitted(lambda: engine.motions(client_of(request, client), requests, sampling))
+        sampling = _sampling(served, asked)
+        job = submitted(lambda: engine.motions(client_of(request, client), served, requests, sampling))
 
         def finish(motions: list[Motion]) -> MotionsAnswer:
             infos = service.keep(
+                served,
                 motions,
                 prompt,
                 "t2m",
                 asked.seed,
                 prompt=prompt,
-                command=_generation(service, asked, prompt, frames),
+                command=_generation(served, asked, prompt, frames),
             )
             return MotionsAnswer(motions=infos)
 
@@ -105,17 +105,19 @@ def make_router(service: Service) -> APIRouter:
     ) -> Streamed:
         """Continue a motion: what is there stays as it is, and new frames come behind it."""
         entry = service.entry(asked.motion)
-        prompt = None if asked.prompt is None else service.prompt(asked.prompt)
-        added = service.frames(asked.seconds) or usual_addition(engine.model, entry.motion)
+        served = service.model(asked.model, entry)
+        begun = served.given(entry.motion)
+        prompt = None if asked.prompt is None else served.prompt(asked.prompt)
+        added = served.frames(asked.seconds) or usual_addition(served.model, begun)
         seeds = sample_seeds(asked.seed, asked.count)
-        requests = [continuation(engine.model, entry.motion, added, seed, prompt) for seed in seeds]
-        sampling = service.sampling(asked, completing=prompt is None)
-        job = submitted(lambda: engine.motions(client_of(request, client), requests, sampling))
+        requests = [continuation(served.model, begun, added, seed, prompt) for seed in seeds]
+        sampling = _sampling(served, asked, completing=prompt is None)
+        job = submitted(lambda: engine.motions(client_of(request, client), served, requests, sampling))
 
         def finish(motions: list[Motion]) -> MotionsAnswer:
-            whole = [extended(entry.motion, one, made, added) for one, made in zip(requests, motions)]
-            title, given = prompt or f"continue {entry.title}", [(0, len(entry.motion))]
-            infos = service.keep(whole, title, "pred", asked.seed, prompt=prompt, given=given)
+            whole = [extended(begun, one, made, added) for one, made in zip(requests, motions)]
+            title, given = prompt or f"continue {entry.title}", [(0, len(begun))]
+            infos = service.keep(served, whole, title, "pred", asked.seed, prompt=prompt, given=given)
             return MotionsAnswer(motions=infos)
 
         return await answer(request, job, engine.making, timeout, finish)
@@ -125,20 +127,20 @@ def make_router(service: Service) -> APIRouter:
         request: Request, asked: schemas.InbetweenRequest, client: ClientName = None
     ) -> Streamed:
         """Fill the middle of a motion, or the way from one to another; both ends stay as they are."""
-        entry = service.entry(asked.motion)
-        head, tail, frames = _ends(service, entry, asked)
-        wording = (
-            engine.model.request_for("inbetween") if asked.prompt is None else service.prompt(asked.prompt)
-        )
+        entries = [service.entry(name) for name in (asked.motion, asked.end) if name is not None]
+        served = service.model(asked.model, *entries)
+        head, tail, frames = _ends(served, [served.given(entry.motion) for entry in entries], asked)
+        prompt = None if asked.prompt is None else served.prompt(asked.prompt)
+        wording = prompt or served.model.request_for("inbetween")
         seeds = sample_seeds(asked.seed, asked.count)
         requests = [MotionRequest(wording, frames, seed, head, tail) for seed in seeds]
-        sampling = service.sampling(asked, completing=True)
-        job = submitted(lambda: engine.motions(client_of(request, client), requests, sampling))
+        sampling = _sampling(served, asked, completing=True)
+        job = submitted(lambda: engine.motions(client_of(request, client), served, requests, sampling))
 
         def finish(motions: list[Motion]) -> MotionsAnswer:
             given = [(0, len(head)), (frames - len(tail), frames)]
-            title = asked.prompt or f"fill {entry.title}"
-            infos = service.keep(motions, title, "inbetween", asked.seed, prompt=asked.prompt, given=given)
+            title = prompt or f"fill {entries[0].title}"
+            infos = service.keep(served, motions, title, "inbetween", asked.seed, prompt=prompt, given=given)
             return MotionsAnswer(motions=infos)
 
         return await answer(request, job, engine.making, timeout, finish)
@@ -148,25 +150,26 @@ def make_router(service: Service) -> APIRouter:
         request: Request, asked: schemas.TimelineRequest, client: ClientName = None
     ) -> Streamed:
         """Make one motion of several prompts, each continuing the one before."""
-        segments = [
-            Segment(service.prompt(one.prompt), service.frames(one.seconds)) for one in asked.segments
-        ]
-        _check_frames(engine.model, segments[0].frames)
+        served = service.model(asked.model)
+        segments = [Segment(served.prompt(one.prompt), served.frames(one.seconds)) for one in asked.segments]
+        served.check_frames(segments[0].frames)
         # The words matter in every segment, so all have the guidance of text.
-        sampling = service.sampling(asked)
+        sampling = _sampling(served, asked)
 
         def run(job: Job) -> tuple[Motion, list[int]]:
             def make(one: MotionRequest) -> Motion:
-                return engine.motions_for(job, [one], sampling)[0]
+                return engine.motions_for(job, served, [one], sampling)[0]
 
-            return make_sequence(engine.model, segments, asked.seed, make)
+            return make_sequence(served.model, segments, asked.seed, make)
 
         def finish(made: tuple[Motion, list[int]]) -> MotionsAnswer:
             motion, ends = made
             prompts = [segment.prompt for segment in segments]
             title = ", then ".join(prompts)
             parts = list(zip(prompts, ends))
-            infos = service.keep([motion], title, "timeline", asked.seed, prompt=title, segments=parts)
+            infos = service.keep(
+                served, [motion], title, "timeline", asked.seed, prompt=title, segments=parts
+            )
             return MotionsAnswer(motions=infos)
 
         job = submitted(lambda: engine.talk(client_of(request, client), run))
@@ -176,17 +179,22 @@ def make_router(service: Service) -> APIRouter:
     async def caption(request: Request, asked: schemas.CaptionRequest, client: ClientName = None) -> Streamed:
         """Say what a motion shows."""
         entry = service.entry(asked.motion)
-        check_length(engine.model, entry.motion)
-        words = engine.model.request_for("m2t") if asked.prompt is None else service.prompt(asked.prompt)
-        job = submitted(lambda: engine.captions(client_of(request, client), [entry.motion], [words]))
+        served = service.model(asked.model, entry)
+        motion = served.given(entry.motion)
+        check_length(served.model, motion)
+        words = served.model.request_for("m2t") if asked.prompt is None else served.prompt(asked.prompt)
+        job = submitted(lambda: engine.captions(client_of(request, client), served, [motion], [words]))
         return await answer(request, job, engine.making, timeout, lambda texts: TextAnswer(text=texts[0]))
 
     @router.post("/api/chat", response_model=ChatAnswer, tags=["make"])
     async def chat(request: Request, asked: schemas.ChatRequest, client: ClientName = None) -> Streamed:
         """Say something: the reply is words, motions, or both; in a stream, words come one by one."""
-        talk, remembered = service.conversations.open(asked.conversation)
-        text, frames = service.prompt(asked.text), service.frames(asked.seconds)
-        given = service.entry(asked.motion).motion if asked.motion else None
+        entries = [service.entry(asked.motion)] if asked.motion else []
+        wanted = service.chosen(asked.model, *entries)
+        talk, remembered = service.conversations.open(asked.conversation, wanted)
+        served = wanted or talk.served
+        text, frames = served.prompt(asked.text), served.frames(asked.seconds)
+        given = served.given(entries[0].motion) if entries else None
         pieces: asyncio.Queue[str] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -195,17 +203,35 @@ def make_router(service: Service) -> APIRouter:
 
         def run(job: Job) -> Spoken:
             def sampling(completing: bool) -> Sampling:
-                return service.sampling(asked, completing)
+                return _sampling(served, asked, completing)
 
             return speak(
-                engine, job, talk, text, given, asked.task, frames, asked.seed, asked.count, sampling, hear
+                engine,
+                job,
+                talk,
+                served,
+                text,
+                given,
+                asked.task,
+                frames,
+                asked.seed,
+                asked.count,
+                sampling,
+                hear,
             )
 
         def finish(spoken: Spoken) -> ChatAnswer:
             task = spoken.reply.task
-            command = _generation(service, asked, text, frames) if task == "t2m" else None
+            command = _generation(served, asked, text, frames) if task == "t2m" else None
             infos = service.keep(
-                spoken.motions, text, task, asked.seed, prompt=text, given=spoken.ranges, command=command
+                served,
+                spoken.motions,
+                text,
+                task,
+                asked.seed,
+                prompt=text,
+                given=spoken.ranges,
+                command=command,
             )
             return ChatAnswer(
                 conversation=talk.id, task=task, text=spoken.reply.text, motions=infos, remembered=remembered
@@ -229,8 +255,8 @@ def _add_state(router: APIRouter, service: Service) -> None:
 
     @router.get("/ready", tags=["state"])
     async def ready() -> JSONResponse:
-        """Whether the model is loaded: status 200, or 503 with the reason."""
-        body = {"ready": engine.ready, "stage": engine.stage, "failure": engine.failure}
+        """Whether the first model is loaded: status 200, or 503 with the reason."""
+        body = {"ready": engine.ready, "stage": engine.first.stage, "failure": engine.first.failure}
         return JSONResponse(body, 200 if engine.ready else 503)
 
     @router.get("/metrics", tags=["state"], response_class=Response)
@@ -240,7 +266,8 @@ def _add_state(router: APIRouter, service: Service) -> None:
             metrics.waiting.labels(lane.name).set(lane.length)
         metrics.motions.set(len(service.store))
         metrics.conversations.set(len(service.conversations))
-        metrics.ready.set(engine.ready)
+        for served in engine.models.values():
+            metrics.ready.labels(served.name).set(served.ready)
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @router.get("/api/info", tags=["state"])
@@ -360,13 +387,20 @@ async def _spoken_events(
         job.cancel()
 
 
+def _sampling(served: ServedModel, asked: schemas.SamplingOptions, completing: bool = False) -> Sampling:
+    return served.sampling(asked.guidance, asked.steps, asked.scheduler, completing)
+
+
 def _generation(
-    service: Service, asked: schemas.GenerateRequest | schemas.ChatRequest, prompt: str, frames: int | None
+    served: ServedModel,
+    asked: schemas.GenerateRequest | schemas.ChatRequest,
+    prompt: str,
+    frames: int | None,
 ) -> Callable[[int], str]:
     """The command that makes a sample, by its seed."""
 
     def command(seed: int) -> str:
-        return service.command(
+        return served.command(
             "generate",
             prompt,
             seed=seed,
@@ -379,27 +413,21 @@ def _generation(
     return command
 
 
-def _check_frames(model: MotionGPT3, frames: int | None) -> None:
-    shortest, longest = model.frame_range
-    if frames is not None and not shortest <= frames <= longest:
-        raise InputError(
-            f"{frames / model.fps:g} s is outside of what the model makes: "
-            f"{shortest / model.fps:g} to {longest / model.fps:g} s"
-        )
-
-
-def _ends(service: Service, entry: Entry, asked: schemas.InbetweenRequest) -> tuple[Motion, Motion, int]:
-    """What is given at both ends, and the frames of the whole."""
+def _ends(
+    served: ServedModel, given: list[Motion], asked: schemas.InbetweenRequest
+) -> tuple[Motion, Motion, int]:
+    """What is given at both ends, and the frames of the whole; ``given`` is one motion, or head and tail."""
     if (asked.end is None) != (asked.seconds is None):
         raise InputError("end and seconds go together: with both ends given, say how long the whole is")
-    if asked.end is not None:
-        frames = service.frames(asked.seconds) or 1
-        head, tail = entry.motion, service.entry(asked.end).motion
+    if asked.seconds is not None:
+        frames = served.frames(asked.seconds) or 1
+        head, tail = given
     else:
-        frames = len(entry.motion)
+        (whole,) = given
+        frames = len(whole)
         kept = max(round(asked.keep * frames), 2)
-        head, tail = cut(entry.motion, 0, kept), cut(entry.motion, frames - kept, frames)
-    _check_frames(service.engine.model, frames)
+        head, tail = cut(whole, 0, kept), cut(whole, frames - kept, frames)
+    served.check_frames(frames)
     if len(head) + len(tail) >= frames:
         raise InputError("nothing is left to fill between the ends that are given: make the whole longer")
     return head, tail, frames
@@ -407,23 +435,12 @@ def _ends(service: Service, entry: Entry, asked: schemas.InbetweenRequest) -> tu
 
 def _info(service: Service) -> schemas.Info:
     engine = service.engine
-    model = engine.model if engine.ready else None
-    config = model.config if model else None
-    shortest, longest = model.frame_range if model else (None, None)
     return schemas.Info(
         ready=engine.ready,
-        stage=engine.stage,
-        failure=engine.failure,
+        stage=engine.first.stage,
+        failure=engine.first.failure,
         version=__version__,
-        model=Path(service.model_name).name,
-        about=model.describe() if model else {},
-        fps=model.fps if model else None,
-        shortest_seconds=shortest / model.fps if model and shortest else None,
-        longest_seconds=longest / model.fps if model and longest else None,
-        schedulers=list(schedulers_for(model.objective)) if model else [],
-        scheduler=config.scheduler if config else None,
-        steps=config.steps if config else None,
-        guidance=config.guidance if config else None,
+        models=[_model_info(served) for served in engine.models.values()],
         formats=[schemas.FileFormat(**vars(output)) for output in OUTPUTS.values()],
         uploads=list(uploads.READABLE),
         upload_bytes=uploads.MAX_BYTES,
@@ -433,5 +450,30 @@ def _info(service: Service) -> schemas.Info:
         max_prompt=schemas.MAX_PROMPT,
         max_segments=schemas.MAX_SEGMENTS,
         gradio=service.gradio,
-        answers_text=model is not None and isinstance(model.placeholders, SequencePlaceholders),
+    )
+
+
+def _model_info(served: ServedModel) -> schemas.ModelInfo:
+    state: dict[str, Any] = {
+        "name": served.name,
+        "ready": served.ready,
+        "stage": served.stage,
+        "failure": served.failure,
+    }
+    if not served.ready:
+        return schemas.ModelInfo(**state)
+    model = served.model
+    shortest, longest = model.frame_range
+    return schemas.ModelInfo(
+        **state,
+        about=model.describe(),
+        tasks=served.tasks,
+        chooses_task=served.chooses_task,
+        fps=model.fps,
+        shortest_seconds=shortest / model.fps,
+        longest_seconds=longest / model.fps,
+        schedulers=list(schedulers_for(model.objective)),
+        scheduler=model.config.scheduler,
+        steps=model.config.steps,
+        guidance=model.config.guidance,
     )

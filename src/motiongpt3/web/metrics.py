@@ -40,7 +40,7 @@ class Metrics:
         self.conversations = Gauge(
             "motiongpt3_conversations", "Conversations in memory", registry=self.registry
         )
-        self.ready = Gauge("motiongpt3_ready", "Whether requests are answered", registry=self.registry)
+        self.ready = Gauge("motiongpt3_ready", "Whether a model is loaded", ["model"], registry=self.registry)
 
     def batch(self, lane: str, rows: int, seconds: float) -> None:
         """Count a call of a lane."""

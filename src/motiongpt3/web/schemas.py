@@ -21,7 +21,18 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class SamplingOptions(_Request):
+class ModelChoice(_Request):
+    """Which model is asked."""
+
+    model: str | None = Field(
+        None,
+        max_length=200,
+        description="One of /api/info's; by default the one that made the motion, else that of the "
+        "conversation, else the first.",
+    )
+
+
+class SamplingOptions(ModelChoice):
     """How to sample; what is left out is the model's own."""
 
     seed: int = Field(0, ge=0, lt=SEED_COUNT, description="Sample i has seed + i.")
@@ -71,7 +82,7 @@ class TimelineRequest(SamplingOptions):
     segments: list[SegmentRequest] = Field(min_length=1, max_length=MAX_SEGMENTS)
 
 
-class CaptionRequest(_Request):
+class CaptionRequest(ModelChoice):
     """What a motion shows."""
 
     motion: Name
@@ -107,6 +118,7 @@ class MotionInfo(BaseModel):
     frames: int
     fps: float
     seconds: float
+    model: str | None = Field(description="Which one made it; none if it was given.")
     prompt: str | None
     seed: int | None
     command: str | None = Field(description="Makes it on the command line, if one command does.")
@@ -151,22 +163,33 @@ class FileFormat(BaseModel):
     suffix: str
 
 
+class ModelInfo(BaseModel):
+    """A model and what it can do; what is not known before it is loaded is null."""
+
+    name: str
+    ready: bool
+    stage: str = Field(description="What is being done to load it.")
+    failure: str | None = Field(description="Why it could not be loaded.")
+    about: dict[str, str] = Field({}, description="Names and values for people.")
+    tasks: list[str] = Field([], description="That a chat may name.")
+    chooses_task: bool = Field(False, description="Whether it can tell by itself which task is meant.")
+    fps: float | None = None
+    shortest_seconds: float | None = None
+    longest_seconds: float | None = None
+    schedulers: list[str] = []
+    scheduler: str | None = Field(None, description="Used by default, as are steps and guidance.")
+    steps: int | None = None
+    guidance: float | None = None
+
+
 class Info(BaseModel):
     """What the server can do."""
 
-    ready: bool
+    ready: bool = Field(description="Whether the first model is loaded.")
     stage: str
     failure: str | None
     version: str
-    model: str
-    about: dict[str, str]
-    fps: float | None
-    shortest_seconds: float | None
-    longest_seconds: float | None
-    schedulers: list[str]
-    scheduler: str | None
-    steps: int | None
-    guidance: float | None
+    models: list[ModelInfo] = Field(description="The first answers requests that name none.")
     formats: list[FileFormat]
     uploads: list[str]
     upload_bytes: int
@@ -176,4 +199,3 @@ class Info(BaseModel):
     max_prompt: int
     max_segments: int
     gradio: bool = Field(description="Whether Gradio is served at /gradio.")
-    answers_text: bool = Field(description="Whether the model can tell what a request wants.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,12 @@ from fastapi.staticfiles import StaticFiles
 
 from motiongpt3 import __version__
 from motiongpt3.errors import MotionGPT3Error
-from motiongpt3.models.locate import DEFAULT_MODEL
 from motiongpt3.web.api import make_router
 from motiongpt3.web.conversations import Conversations
-from motiongpt3.web.engine import Engine, Loader
+from motiongpt3.web.engine import Engine
 from motiongpt3.web.guard import GRADIO, Guard, Rules
 from motiongpt3.web.metrics import Metrics
+from motiongpt3.web.models import ServedModel
 from motiongpt3.web.service import Service
 from motiongpt3.web.store import Store
 from motiongpt3.web.uploads import MAX_BYTES
@@ -40,7 +40,6 @@ class Settings:
 
     Attributes:
         out: folder for files that clients ask for.
-        model_name: as it was asked for.
         rules: what the guard lets through.
         timeout: seconds that a request may take.
         keep: seconds that a motion is kept.
@@ -50,7 +49,6 @@ class Settings:
     """
 
     out: Path
-    model_name: str = DEFAULT_MODEL
     rules: Rules = field(default_factory=Rules)
     timeout: float = 180.0
     keep: float = 3600.0
@@ -59,14 +57,14 @@ class Settings:
     gradio: bool = True
 
 
-def make_app(load: Loader, settings: Settings) -> FastAPI:
-    """The app; the model is loaded when it starts, and requests are answered with 503 until it is there.
+def make_app(models: Sequence[ServedModel], settings: Settings) -> FastAPI:
+    """The app; it loads the models when it starts, and answers requests for one with 503 until it is there.
 
     ``app.state.service`` is the `Service` behind it.
     """
     metrics = Metrics()
     engine = Engine(
-        load, settings.rows, waiting_per_client=settings.waiting_per_client, on_batch=metrics.batch
+        models, settings.rows, waiting_per_client=settings.waiting_per_client, on_batch=metrics.batch
     )
     store = Store(settings.out, settings.keep)
     service = Service(
@@ -74,7 +72,6 @@ def make_app(load: Loader, settings: Settings) -> FastAPI:
         store,
         Conversations(engine),
         metrics,
-        settings.model_name,
         settings.timeout,
         settings.gradio,
     )
