@@ -1,48 +1,33 @@
-"""The HTTP interface: what the page does, programs can do.
+"""The HTTP interface: what the page does, programs can do. Here are the requests that need a model.
 
-Every request that needs the model becomes a job of the engine; what comes of it is kept in the store under a
-name, and read from there.
+Each becomes a job of the engine; what comes of it is kept in the store under a name, and read from there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi import Path as PathName
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import APIRouter, Request
 
-from motiongpt3 import __version__
 from motiongpt3.errors import InputError
 from motiongpt3.generation.captions import check_length
 from motiongpt3.generation.conversation import cut
 from motiongpt3.generation.motions import MotionRequest, Sampling
 from motiongpt3.motion.motion import Motion
-from motiongpt3.sampling import sample_seeds, schedulers_for
-from motiongpt3.web import schemas, uploads
-from motiongpt3.web.binary_motion import pack_motion
+from motiongpt3.sampling import sample_seeds
+from motiongpt3.web import schemas
 from motiongpt3.web.conversations import Spoken, speak
+from motiongpt3.web.file_routes import add_file_routes
 from motiongpt3.web.lanes import Job, Lane
-from motiongpt3.web.metrics import CONTENT_TYPE
 from motiongpt3.web.models import ServedModel
-from motiongpt3.web.outputs import OUTPUTS, file_stem, output_named, write_as, write_output
-from motiongpt3.web.schemas import ChatAnswer, MotionInfo, MotionsAnswer, TextAnswer
+from motiongpt3.web.schemas import ChatAnswer, MotionsAnswer, TextAnswer
 from motiongpt3.web.sequence import Segment, continuation, extended, make_sequence, usual_addition
-from motiongpt3.web.service import Service, client_of, submitted
+from motiongpt3.web.service import ClientName, Service, client_of, submitted
+from motiongpt3.web.state_routes import add_state_routes
 from motiongpt3.web.waiting import answer, event, problem_event, progress, result_of, stream
 
-MotionName = Annotated[str, PathName(pattern=r"^[\w-]{8,40}$")]
-FileName = Annotated[
-    str, Query(max_length=200, description="What the file is called; its ending says the format.")
-]
-ClientName = Annotated[
-    str | None,
-    Header(alias="X-Client", max_length=40, description="Tells apart clients that share an address."),
-]
 Streamed = Any  # what is declared as response_model, or the same as the last event of a stream
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -56,21 +41,14 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         (504, "not done in time"),
     )
 }
-_FILE_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "The file's bytes as they are.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 
 
 def make_router(service: Service) -> APIRouter:
     """All routes."""
     router = APIRouter(responses=_PROBLEMS)
     engine, timeout = service.engine, service.timeout
-    _add_state(router, service)
-    _add_files(router, service)
+    add_state_routes(router, service)
+    add_file_routes(router, service)
 
     @router.post("/api/generate", response_model=MotionsAnswer, tags=["make"])
     async def generate(
@@ -245,115 +223,6 @@ def make_router(service: Service) -> APIRouter:
     return router
 
 
-def _add_state(router: APIRouter, service: Service) -> None:
-    engine, metrics = service.engine, service.metrics
-
-    @router.get("/health", tags=["state"])
-    async def health() -> dict[str, str]:
-        """Whether the server runs."""
-        return {"status": "ok"}
-
-    @router.get("/ready", tags=["state"])
-    async def ready() -> JSONResponse:
-        """Whether the first model is loaded: status 200, or 503 with the reason."""
-        body = {"ready": engine.ready, "stage": engine.first.stage, "failure": engine.first.failure}
-        return JSONResponse(body, 200 if engine.ready else 503)
-
-    @router.get("/metrics", tags=["state"], response_class=Response)
-    async def numbers() -> Response:
-        """Numbers for Prometheus."""
-        for lane in engine.lanes:
-            metrics.waiting.labels(lane.name).set(lane.length)
-        metrics.motions.set(len(service.store))
-        metrics.conversations.set(len(service.conversations))
-        for served in engine.models.values():
-            metrics.ready.labels(served.name).set(served.ready)
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
-
-    @router.get("/api/info", tags=["state"])
-    async def info() -> schemas.Info:
-        """What the server can do, and its limits."""
-        return _info(service)
-
-
-def _add_files(router: APIRouter, service: Service) -> None:
-    engine, store = service.engine, service.store
-
-    @router.post("/api/motions", tags=["files"], status_code=201, openapi_extra=_FILE_BODY)
-    async def upload(request: Request, name: FileName, client: ClientName = None) -> MotionInfo:
-        """Give a motion: the body is the file. It is brought to the model's frame rate and body."""
-        data = await request.body()
-        uploads.check_upload(data, uploads.safe_name(name))
-        job = submitted(lambda: engine.file(client_of(request, client), lambda _: service.read(data, name)))
-        motion = await result_of(request, job, engine.files, service.timeout)
-        return service.info(store.add(motion, motion.name, "upload"))
-
-    @router.get("/api/motions/{motion}", tags=["files"])
-    async def motion_info(motion: MotionName) -> MotionInfo:
-        """What a motion is."""
-        return service.info(service.entry(motion))
-
-    @router.delete("/api/motions/{motion}", tags=["files"], status_code=204)
-    async def forget(motion: MotionName) -> None:
-        """Delete a motion and its files."""
-        service.entry(motion)
-        store.remove(motion)
-
-    @router.get("/api/motions/{motion}/frames", tags=["files"], response_class=Response)
-    async def frames(motion: MotionName) -> Response:
-        """The joints as bytes: ``MG3M``, frames, joints (uint32), fps (float32), then float32 positions."""
-        data = pack_motion(service.entry(motion).motion)
-        return Response(
-            data, media_type="application/octet-stream", headers={"Cache-Control": "private, max-age=3600"}
-        )
-
-    @router.get("/api/motions/{motion}/files/{format}", tags=["files"], response_class=FileResponse)
-    async def file(
-        request: Request, motion: MotionName, format: Annotated[str, PathName(max_length=20)]
-    ) -> FileResponse:
-        """A motion as a file, in a format of /api/info."""
-        entry, output = service.entry(motion), output_named(format)
-
-        def write(job: Job) -> Path:
-            return write_output(store, entry, output, lambda done, frames: engine.files.check())
-
-        job = submitted(lambda: engine.file(client_of(request), write))
-        path = await result_of(request, job, engine.files, service.timeout)
-        return FileResponse(path, filename=f"{file_stem(entry)}{output.suffix}")
-
-    @router.post("/api/convert", tags=["files"], response_class=Response, openapi_extra=_FILE_BODY)
-    async def convert(
-        request: Request,
-        name: FileName,
-        to: Annotated[str, Query(max_length=20, description="A format of /api/info.")],
-        standard: Annotated[bool, Query(description="Bring it to the model's frame rate and body.")] = False,
-        client: ClientName = None,
-    ) -> Response:
-        """A motion file as a file of another format; nothing is kept."""
-        data, output = await request.body(), output_named(to)
-        uploads.check_upload(data, uploads.safe_name(name))
-
-        def run(job: Job) -> bytes:
-            motion = service.read(data, name) if standard else uploads.read_upload(data, name, store.folder)
-            return _written(motion, output.name, store.folder)
-
-        job = submitted(lambda: engine.file(client_of(request, client), run))
-        written = await result_of(request, job, engine.files, service.timeout)
-        stem = uploads.safe_name(name).rpartition(".")[0] or "motion"
-        disposition = f'attachment; filename="{stem}{output.suffix}"'
-        return Response(
-            written, media_type="application/octet-stream", headers={"Content-Disposition": disposition}
-        )
-
-
-def _written(motion: Motion, to: str, folder: Path) -> bytes:
-    output = output_named(to)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="convert-") as place:
-        path = Path(place) / f"motion{output.suffix}"
-        write_as(motion, path, output, motion.name)
-        return path.read_bytes()
-
-
 async def _spoken_events(
     job: Job, lane: Lane, timeout: float, pieces: asyncio.Queue[str], finish: Callable[[Spoken], ChatAnswer]
 ) -> AsyncIterator[str]:
@@ -431,49 +300,3 @@ def _ends(
     if len(head) + len(tail) >= frames:
         raise InputError("nothing is left to fill between the ends that are given: make the whole longer")
     return head, tail, frames
-
-
-def _info(service: Service) -> schemas.Info:
-    engine = service.engine
-    return schemas.Info(
-        ready=engine.ready,
-        stage=engine.first.stage,
-        failure=engine.first.failure,
-        version=__version__,
-        models=[_model_info(served) for served in engine.models.values()],
-        formats=[schemas.FileFormat(**vars(output)) for output in OUTPUTS.values()],
-        uploads=list(uploads.READABLE),
-        upload_bytes=uploads.MAX_BYTES,
-        upload_seconds=uploads.MAX_SECONDS,
-        kept_seconds=service.store.seconds,
-        max_count=schemas.MAX_COUNT,
-        max_prompt=schemas.MAX_PROMPT,
-        max_segments=schemas.MAX_SEGMENTS,
-        gradio=service.gradio,
-    )
-
-
-def _model_info(served: ServedModel) -> schemas.ModelInfo:
-    state: dict[str, Any] = {
-        "name": served.name,
-        "ready": served.ready,
-        "stage": served.stage,
-        "failure": served.failure,
-    }
-    if not served.ready:
-        return schemas.ModelInfo(**state)
-    model = served.model
-    shortest, longest = model.frame_range
-    return schemas.ModelInfo(
-        **state,
-        about=model.describe(),
-        tasks=served.tasks,
-        chooses_task=served.chooses_task,
-        fps=model.fps,
-        shortest_seconds=shortest / model.fps,
-        longest_seconds=longest / model.fps,
-        schedulers=list(schedulers_for(model.objective)),
-        scheduler=model.config.scheduler,
-        steps=model.config.steps,
-        guidance=model.config.guidance,
-    )

@@ -31,6 +31,22 @@ from motiongpt3.web.waiting import problem
 log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
+_ABOUT = "Human motion from words, and words from motion."
+_TAGS = [
+    {
+        "name": "make",
+        "description": "Motions and words. An answer comes when it is done, or, with Accept: "
+        "text/event-stream, as a stream of events: state (how many requests are before yours, and the "
+        "seconds that are expected), in a chat text as it is written, and done with the answer, or problem. "
+        "Closing the connection stops the work.",
+    },
+    {
+        "name": "files",
+        "description": "Motions that were made or given, by the id that whoever did so was told; each is "
+        "deleted when its time is over (expires_in).",
+    },
+    {"name": "state", "description": "What the server can do, and how it is."},
+]
 _SWEEP = 60.0  # seconds between looks for what is too old
 
 
@@ -89,9 +105,10 @@ def make_app(models: Sequence[ServedModel], settings: Settings) -> FastAPI:
     app = FastAPI(
         title="MotionGPT3",
         version=__version__,
-        description="Human motion from words, and words from motion.",
+        description=_ABOUT,
+        openapi_tags=_TAGS,
         lifespan=lifespan,
-        # Its page would load scripts from elsewhere.
+        # FastAPI's pages would load scripts from elsewhere; there is one of our own.
         docs_url=None,
         redoc_url=None,
     )
@@ -107,6 +124,10 @@ def make_app(models: Sequence[ServedModel], settings: Settings) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def interface() -> FileResponse:
+        return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
 
     app.mount("/", StaticFiles(directory=STATIC, check_dir=False), name="static")
     return app

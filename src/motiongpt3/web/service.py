@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Full
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Header, HTTPException, Request
+from fastapi import Path as PathName
 
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
@@ -20,6 +21,14 @@ from motiongpt3.web.metrics import Metrics
 from motiongpt3.web.models import ServedModel
 from motiongpt3.web.schemas import MotionInfo
 from motiongpt3.web.store import Entry, Store
+
+MotionName = Annotated[
+    str, PathName(pattern=r"^[\w-]{8,40}$", description="Its id.", examples=[schemas.SOME_MOTION])
+]
+ClientName = Annotated[
+    str | None,
+    Header(alias="X-Client", max_length=40, description="Tells apart clients that share an address."),
+]
 
 
 @dataclass(frozen=True)
