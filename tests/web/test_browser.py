@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.web.browsing import (
     wait_for_reply,
     wait_until,
 )
+from tests.web.readers import check_file
 from tests.web.running import running
 
 
@@ -81,14 +83,13 @@ def test_words_become_a_figure_that_moves(page: Any, model: MotionGPT3, tmp_path
     page.keyboard.press("Space")
     assert page.locator(f"{NEWEST} .controls button").first.get_attribute("aria-label").startswith("Play")
     # Every file opens with something else than what wrote it.
-    joints = np.load(downloaded(page, "npy", tmp_path))
-    np.testing.assert_array_equal(joints, shown_joints(page))
-    bvh = downloaded(page, "BVH", tmp_path)
-    assert bvh.name == "jump-seed7.bvh"
-    assert "Frames: 24" in bvh.read_text()
-    with np.load(downloaded(page, "AMASS", tmp_path)) as arrays:
-        assert arrays["poses"].shape == (24, 156)
-    assert downloaded(page, "mp4", tmp_path).read_bytes()[4:8] == b"ftyp"
+    links = {"npy": "joints", "BVH": "bvh", "GLB": "glb", "AMASS": "amass", "mp4": "mp4"}
+    row = page.locator(f"{NEWEST} .tools").get_by_role("group", name="Download")
+    assert row.get_by_role("link").all_text_contents() == list(links)
+    for link, kind in links.items():
+        file = downloaded(page, link, tmp_path)
+        assert file.stem == "jump-seed7"
+        check_file(file, kind, shown_joints(page), 20.0)
     command = page.locator("[data-copies^='motiongpt3']").get_attribute("data-copies")
     assert command == "motiongpt3 generate jump --seed 7 --length 24"
 
@@ -174,6 +175,37 @@ def test_what_goes_wrong_is_said(page: Any, tmp_path: Path, address: str) -> Non
     page.unroute("**/api/**")
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "answer", "words"),
+    [
+        ("loading", 200, {"ready": False, "stage": "loading mini"}, "The model is loading: loading mini"),
+        ("failed", 200, {"ready": False, "failure": "no such layer"}, "no such layer"),
+        ("locked", 401, {"detail": "a token is needed"}, "a token is needed"),
+        ("offline", 0, {}, "The server cannot be reached"),
+    ],
+)
+def test_why_it_cannot_answer_is_said(
+    page: Any, address: str, state: str, status: int, answer: dict[str, Any], words: str
+) -> None:
+    info = page.request.get(f"{address}/api/info").json()
+
+    def reply(route: Any) -> None:
+        if status:
+            route.fulfill(status=status, json={**info, **answer})
+        else:
+            route.abort()
+
+    page.route("**/api/info", reply)
+    page.reload()
+    page.wait_for_selector(f".banner[data-state={state}]")
+    assert words in page.locator(".banner").text_content()
+    assert page.locator(".send").is_disabled()
+    # It goes on by itself.
+    page.unroute("**/api/info")
+    page.wait_for_selector(".pill[data-state=ready]")
+    assert page.locator(".banner").is_hidden()
+
+
 def test_a_reply_can_be_stopped(page: Any) -> None:
     page.route("**/api/chat", lambda route: None)
     say(page, "jump")
@@ -222,3 +254,21 @@ def test_one_model_is_no_choice(page: Any) -> None:
     page.click("summary")
     assert page.locator("#model").is_hidden()
     assert page.locator("output").text_content() == "tiny"
+
+
+def test_the_page_of_the_interface_sends_examples(browser: Any, address: str) -> None:
+    with opened(browser, address, "docs", ".operation") as page:
+        assert page.locator("[id='GET /metrics']").count() == 1
+        for name in ("generate", "caption"):
+            operation = page.locator(f"[id='POST /api/{name}']")
+            operation.locator("summary").click()
+            operation.get_by_role("button", name="Send").click()
+            operation.get_by_text("200 OK").wait_for()
+        # What was made is what is put into words.
+        made = page.locator("[id='POST /api/generate'] form [aria-live]").text_content()
+        command = page.locator("[id='POST /api/caption'] [aria-label=Command]").text_content()
+        motion = re.search(r'"motion": "([^"]+)"', command)
+        assert motion is not None
+        assert f'"id": "{motion[1]}"' in made
+        page.get_by_role("link", name="MotionGPT3").click()
+        page.wait_for_selector(".pill[data-state=ready]")
