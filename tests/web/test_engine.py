@@ -45,14 +45,14 @@ def test_requests_of_many_clients_share_a_pass_and_stay_apart(model: MotionGPT3,
     # Before the engine works, so that all wait together.
     for served in (one, two):
         served.load([], lambda: None)
-    sampling = one.sampling()
+    sampling = one.sampling("t2m")
     asked = [(f"{word} up", frames) for word in ("jump", "turn", "bow") for frames in (16, 40)]
     jobs = [
         engine.motions(f"client {seed}", one, [MotionRequest(prompt, frames, seed)], sampling)
         for seed, (prompt, frames) in enumerate(asked)
     ]
     request = [MotionRequest("jump up", 16, 0)]
-    otherwise = engine.motions("another", one, request, one.sampling(guidance=1.0))
+    otherwise = engine.motions("another", one, request, one.sampling("t2m", guidance=1.0))
     elsewhere = engine.motions("yet another", two, request, sampling)
     engine.start()
     for seed, ((prompt, frames), job) in enumerate(zip(asked, jobs)):
@@ -68,7 +68,7 @@ def test_requests_of_many_clients_share_a_pass_and_stay_apart(model: MotionGPT3,
 
 
 def test_a_pass_that_nobody_waits_for_ends(engine: Engine, served: ServedModel, model: MotionGPT3) -> None:
-    sampling = served.sampling(steps=50)
+    sampling = served.sampling("t2m", steps=50)
     passes = 0
     jobs: list[Any] = []
 
@@ -85,7 +85,7 @@ def test_a_pass_that_nobody_waits_for_ends(engine: Engine, served: ServedModel, 
         with pytest.raises(CancelledError):
             jobs[0].done.result(WAIT)
         # The next is not kept waiting.
-        (made,) = engine.motions("a", served, [request], served.sampling(steps=2)).done.result(WAIT)
+        (made,) = engine.motions("a", served, [request], served.sampling("t2m", steps=2)).done.result(WAIT)
     finally:
         handle.remove()
     assert len(made) == 40

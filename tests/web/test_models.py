@@ -32,12 +32,14 @@ def loaded(model: MotionGPT3) -> ServedModel:
 
 def test_settings_are_the_models_own_unless_given(model: MotionGPT3) -> None:
     served = loaded(model)
-    own = served.sampling()
+    own = served.sampling("t2m")
     assert (own.guidance, own.scheduler, own.steps) == (2.0, "euler", 4)
-    assert served.sampling(completing=True).guidance == 1.0
-    assert served.sampling(scheduler="heun").steps is None
+    for task in ("pred", "inbetween"):
+        assert served.sampling(task) == model.sampling(task)
+        assert served.sampling(task).guidance == 1.0
+    assert served.sampling("t2m", scheduler="heun").steps is None
     with pytest.raises(InputError, match="no scheduler 'magic'"):
-        served.sampling(scheduler="magic")
+        served.sampling("t2m", scheduler="magic")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def make_router(service: Service) -> APIRouter:
         served.check_frames(frames)
         wording, seeds = served.model.request_for("t2m", prompt), sample_seeds(asked.seed, asked.count)
         requests = [MotionRequest(wording, frames, seed) for seed in seeds]
-        sampling = _sampling(served, asked)
+        sampling = _sampling(served, asked, "t2m")
         job = submitted(lambda: engine.motions(client_of(request, client), served, requests, sampling))
 
         def finish(motions: list[Motion]) -> MotionsAnswer:
@@ -89,7 +89,7 @@ def make_router(service: Service) -> APIRouter:
         added = served.frames(asked.seconds) or usual_addition(served.model, begun)
         seeds = sample_seeds(asked.seed, asked.count)
         requests = [continuation(served.model, begun, added, seed, prompt) for seed in seeds]
-        sampling = _sampling(served, asked, completing=prompt is None)
+        sampling = _sampling(served, asked, "pred" if prompt is None else "t2m")
         job = submitted(lambda: engine.motions(client_of(request, client), served, requests, sampling))
 
         def finish(motions: list[Motion]) -> MotionsAnswer:
@@ -112,7 +112,7 @@ def make_router(service: Service) -> APIRouter:
         wording = prompt or served.model.request_for("inbetween")
         seeds = sample_seeds(asked.seed, asked.count)
         requests = [MotionRequest(wording, frames, seed, head, tail) for seed in seeds]
-        sampling = _sampling(served, asked, completing=True)
+        sampling = _sampling(served, asked, "inbetween")
         job = submitted(lambda: engine.motions(client_of(request, client), served, requests, sampling))
 
         def finish(motions: list[Motion]) -> MotionsAnswer:
@@ -132,7 +132,7 @@ def make_router(service: Service) -> APIRouter:
         segments = [Segment(served.prompt(one.prompt), served.frames(one.seconds)) for one in asked.segments]
         served.check_frames(segments[0].frames)
         # The words matter in every segment, so all have the guidance of text.
-        sampling = _sampling(served, asked)
+        sampling = _sampling(served, asked, "t2m")
 
         def run(job: Job) -> tuple[Motion, list[int]]:
             def make(one: MotionRequest) -> Motion:
@@ -180,8 +180,8 @@ def make_router(service: Service) -> APIRouter:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         def run(job: Job) -> Spoken:
-            def sampling(completing: bool) -> Sampling:
-                return _sampling(served, asked, completing)
+            def sampling(task: str) -> Sampling:
+                return _sampling(served, asked, task)
 
             return speak(
                 engine,
@@ -256,8 +256,8 @@ async def _spoken_events(
         job.cancel()
 
 
-def _sampling(served: ServedModel, asked: schemas.SamplingOptions, completing: bool = False) -> Sampling:
-    return served.sampling(asked.guidance, asked.steps, asked.scheduler, completing)
+def _sampling(served: ServedModel, asked: schemas.SamplingOptions, task: str) -> Sampling:
+    return served.sampling(task, asked.guidance, asked.steps, asked.scheduler)
 
 
 def _generation(

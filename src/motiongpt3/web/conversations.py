@@ -112,7 +112,7 @@ def speak(
     frames: int | None,
     seed: int,
     count: int,
-    sampling: Callable[[bool], Sampling],
+    sampling: Callable[[str], Sampling],
     on_text: Callable[[str], None],
 ) -> Spoken:
     """Answer in a conversation.
@@ -128,7 +128,7 @@ def speak(
         frames: of what is made; of what is added, if a motion is continued.
         seed: of the first sample.
         count: samples.
-        sampling: how to sample, told whether a motion is completed.
+        sampling: how motions of a task are sampled.
         on_text: told of each new piece of the reply.
 
     Raises:
@@ -145,19 +145,19 @@ def speak(
         if task == "pred" and given is not None:
             added = frames or usual_addition(model, given)
             asked = [continuation(model, given, added, one, request) for one in seeds]
-            made = engine.motions_for(job, served, asked, sampling(True))
+            made = engine.motions_for(job, served, asked, sampling(task))
             motions.extend(extended(given, one, clip, added) for one, clip in zip(asked, made))
             ranges.append((0, len(given)))
         elif task == "inbetween" and given is not None:
             head, tail = ends_of(given)
             wording = model.request_for(task)
             asked = [MotionRequest(wording, len(given), one, head, tail) for one in seeds]
-            motions.extend(engine.motions_for(job, served, asked, sampling(True)))
+            motions.extend(engine.motions_for(job, served, asked, sampling(task)))
             ranges.extend([(0, len(head)), (len(given) - len(tail), len(given))])
         else:
             wording = model.request_for("t2m", request)
             asked = [MotionRequest(wording, frames, one) for one in seeds]
-            motions.extend(engine.motions_for(job, served, asked, sampling(False)))
+            motions.extend(engine.motions_for(job, served, asked, sampling("t2m")))
         return motions[0]
 
     try:

@@ -127,7 +127,7 @@ class _Functions:
         served = self._engine.named(model)
         text, frames = served.prompt(prompt or ""), served.frames(seconds or None)
         asked = MotionRequest(served.model.request_for("t2m", text), frames, int(seed))
-        job = self._engine.motions(self._client(request), served, [asked], served.sampling())
+        job = self._engine.motions(self._client(request), served, [asked], served.sampling("t2m"))
         (motion,) = self._result(job)
         return self._made(served, motion, text, "t2m", int(seed), kind)
 
@@ -150,9 +150,7 @@ class _Functions:
         motion = self._given(file, client, served)
         added = served.frames(seconds or None) or usual_addition(served.model, motion)
         asked = continuation(served.model, motion, added, int(seed))
-        (made,) = self._result(
-            self._engine.motions(client, served, [asked], served.sampling(completing=True))
-        )
+        (made,) = self._result(self._engine.motions(client, served, [asked], served.sampling("pred")))
         whole = extended(motion, asked, made, added)
         return self._made(served, whole, f"continue {motion.name}", "pred", int(seed), kind)
 
@@ -164,7 +162,5 @@ class _Functions:
         head, tail = ends_of(motion)
         wording = served.model.request_for("inbetween")
         asked = MotionRequest(wording, len(motion), int(seed), head, tail)
-        (made,) = self._result(
-            self._engine.motions(client, served, [asked], served.sampling(completing=True))
-        )
+        (made,) = self._result(self._engine.motions(client, served, [asked], served.sampling("inbetween")))
         return self._made(served, made, f"fill {motion.name}", "inbetween", int(seed), kind)

@@ -138,26 +138,20 @@ class ServedModel:
 
     def sampling(
         self,
+        task: str,
         guidance: float | None = None,
         steps: int | None = None,
         scheduler: str | None = None,
-        completing: bool = False,
     ) -> Sampling:
-        """Settings with the model's own where none are given; a motion that is completed has no guidance.
+        """How motions of a task are sampled, with the model's own settings where none are given.
 
         Raises:
             InputError: for a scheduler that the model does not have.
         """
-        config = self.model.config
-        scheduler = config.scheduler if scheduler is None else scheduler
         known = schedulers_for(self.model.objective)
-        if scheduler not in known:
+        if scheduler is not None and scheduler not in known:
             raise InputError(f"no scheduler {scheduler!r}: choose from {', '.join(known)}")
-        if steps is None and scheduler == config.scheduler:
-            steps = config.steps
-        if guidance is None:
-            guidance = 1.0 if completing else config.guidance
-        return Sampling(guidance, scheduler, steps)
+        return self.model.sampling(task, guidance=guidance, steps=steps, scheduler=scheduler)
 
 
 def served_models(sources: Sequence[str], load: Callable[[str], Loader]) -> list[ServedModel]:
