@@ -181,7 +181,7 @@ async function greet(): Promise<void> {
     id: "", title: "a person waves", task: "t2m", frames: moving.frames, fps: moving.fps, seconds: moving.frames / moving.fps,
     prompt: null, seed: null, command: null, given: [], segments: [], expires_in: 0,
   };
-  const viewer = new Viewer([{ clip: moving, info }], null, true);
+  const viewer = new Viewer([{ clip: moving, info, pose: "examples/hello.pose" }], null, true);
   welcome.querySelector(".hero")!.append(viewer.element);
 }
 

@@ -27,6 +27,7 @@ from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds, schedulers_for
 from motiongpt3.web import schemas, uploads
 from motiongpt3.web.binary_motion import pack_motion
+from motiongpt3.web.bodies import MotionName, add_body_routes
 from motiongpt3.web.conversations import Spoken, speak
 from motiongpt3.web.lanes import Job, Lane
 from motiongpt3.web.metrics import CONTENT_TYPE
@@ -37,7 +38,6 @@ from motiongpt3.web.service import Service, client_of, submitted
 from motiongpt3.web.store import Entry
 from motiongpt3.web.waiting import answer, event, problem_event, progress, result_of, stream
 
-MotionName = Annotated[str, PathName(pattern=r"^[\w-]{8,40}$")]
 FileName = Annotated[
     str, Query(max_length=200, description="What the file is called; its ending says the format.")
 ]
@@ -73,6 +73,7 @@ def make_router(service: Service) -> APIRouter:
     engine, timeout = service.engine, service.timeout
     _add_state(router, service)
     _add_files(router, service)
+    add_body_routes(router, service)
 
     @router.post("/api/generate", response_model=MotionsAnswer, tags=["make"])
     async def generate(
