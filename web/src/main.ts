@@ -277,4 +277,7 @@ const kept = localStorage.getItem("theme");
 setTheme(kept === "dark" || kept === "light" ? kept : preferred, false);
 setMode("chat");
 void watch();
-greet().catch((error: unknown) => console.warn("no greeting", error));
+greet().catch((error: unknown) => {
+  console.warn("no greeting", error);
+  welcome.querySelector(".hero")!.remove();
+});

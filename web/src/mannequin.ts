@@ -54,11 +54,15 @@ const MANNEQUIN: Limb[] = [
 ];
 
 /** Every joint as a ball, with a stick to the one that it hangs on. */
-const SKELETON: Limb[] = [limb("head", "skull", 0.013, 0.013, "middle"), limb("skull", "skull", 0.05, 0.05, "middle"), ...JOINTS.flatMap((name, joint) => {
-  const tone: Tone = name.startsWith("left") ? "left" : name.startsWith("right") ? "right" : "middle";
-  const ball = limb(name, name, 0.023, 0.023, tone);
-  return joint ? [ball, limb(JOINTS[PARENTS[joint]!]!, name, 0.013, 0.01, tone)] : [ball];
-})];
+const SKELETON: Limb[] = [
+  limb("head", "skull", 0.013, 0.013, "middle"),
+  limb("skull", "skull", 0.05, 0.05, "middle"),
+  ...JOINTS.flatMap((name, joint) => {
+    const tone: Tone = name.startsWith("left") ? "left" : name.startsWith("right") ? "right" : "middle";
+    const ball = limb(name, name, 0.023, 0.023, tone);
+    return joint ? [ball, limb(JOINTS[PARENTS[joint]!]!, name, 0.013, 0.01, tone)] : [ball];
+  }),
+];
 
 type Palette = Record<Tone, number>;
 
@@ -67,8 +71,9 @@ const MANNEQUIN_GIVEN: Palette = { left: 0x8fae9b, right: 0x6f9c8a, middle: 0xb9
 const SKELETON_MADE: Palette = { ...MANNEQUIN_MADE, middle: 0x76829a };
 const SKELETON_GIVEN: Palette = { left: 0x5fa585, right: 0x4b9074, middle: 0x6fb595, face: 0x3c5249 };
 
-const RINGS = 7;
-const SECTORS = 18;
+/** How finely capsules are made: rings of each end, and sectors around. */
+const SMOOTH: [number, number] = [7, 18];
+const COARSE: [number, number] = [3, 10];
 
 /** Vertices of many parts, as they are put together. */
 class Parts {
@@ -77,16 +82,18 @@ class Parts {
   readonly indices: number[] = [];
   readonly part: number[] = [];
 
+  constructor(private readonly rings: number, private readonly sectors: number) {}
+
   /** Adds a capsule from the origin to (0, length, 0) whose radius changes evenly. */
   capsule(length: number, startRadius: number, endRadius: number, part: number): void {
     const first = this.positions.length / 3;
     // Where the cone touches both balls.
     const tilt = length > 1e-6 ? Math.asin(Math.max(-1, Math.min(1, (startRadius - endRadius) / length))) : 0;
-    for (let step = 0; step <= RINGS; step++) this.ring(0, startRadius, -Math.PI / 2 + (step / RINGS) * (Math.PI / 2 + tilt), part);
-    for (let step = 0; step <= RINGS; step++) this.ring(length, endRadius, tilt + (step / RINGS) * (Math.PI / 2 - tilt), part);
-    const row = SECTORS + 1;
-    for (let band = 0; band < 2 * RINGS + 1; band++) {
-      for (let sector = 0; sector < SECTORS; sector++) {
+    for (let step = 0; step <= this.rings; step++) this.ring(0, startRadius, -Math.PI / 2 + (step / this.rings) * (Math.PI / 2 + tilt), part);
+    for (let step = 0; step <= this.rings; step++) this.ring(length, endRadius, tilt + (step / this.rings) * (Math.PI / 2 - tilt), part);
+    const row = this.sectors + 1;
+    for (let band = 0; band < 2 * this.rings + 1; band++) {
+      for (let sector = 0; sector < this.sectors; sector++) {
         const corner = first + band * row + sector;
         this.indices.push(corner, corner + row, corner + 1, corner + 1, corner + row, corner + row + 1);
       }
@@ -94,8 +101,8 @@ class Parts {
   }
 
   private ring(centre: number, radius: number, latitude: number, part: number): void {
-    for (let sector = 0; sector <= SECTORS; sector++) {
-      const angle = (sector / SECTORS) * 2 * Math.PI;
+    for (let sector = 0; sector <= this.sectors; sector++) {
+      const angle = (sector / this.sectors) * 2 * Math.PI;
       const [x, y, z] = [Math.cos(latitude) * Math.cos(angle), Math.sin(latitude), Math.cos(latitude) * Math.sin(angle)];
       this.positions.push(radius * x, centre + radius * y, radius * z);
       this.normals.push(x, y, z);
@@ -206,13 +213,13 @@ class Capsules implements Shape {
   private readonly scale = new Vector3();
   private readonly matrix = new Matrix4();
 
-  constructor(private readonly clip: Clip, private readonly limbs: Limb[], made: Palette, given: Palette) {
+  constructor(private readonly clip: Clip, private readonly limbs: Limb[], made: Palette, given: Palette, fineness: [number, number]) {
     this.size = bodySize(clip);
     this.parts = limbs.length;
     this.points = Array.from({ length: POINTS.size }, () => new Vector3());
     dress(clip, 0, this.size, this.points);
     this.lengths = limbs.map((one) => this.points[one.start]!.distanceTo(this.points[one.end]!));
-    const parts = new Parts();
+    const parts = new Parts(...fineness);
     limbs.forEach((one, part) =>
       parts.capsule(this.lengths[part]!, one.startRadius * this.size, one.endRadius * this.size, part));
     const tones = limbs.map((one) => one.tone);
@@ -245,7 +252,7 @@ class Capsules implements Shape {
 }
 
 /** A mannequin, warm on its left and cool on its right. */
-export const mannequin = (clip: Clip): Shape => new Capsules(clip, MANNEQUIN, MANNEQUIN_MADE, MANNEQUIN_GIVEN);
+export const mannequin = (clip: Clip): Shape => new Capsules(clip, MANNEQUIN, MANNEQUIN_MADE, MANNEQUIN_GIVEN, SMOOTH);
 
 /** The 22 joints, with thin bones between them. */
-export const skeleton = (clip: Clip): Shape => new Capsules(clip, SKELETON, SKELETON_MADE, SKELETON_GIVEN);
+export const skeleton = (clip: Clip): Shape => new Capsules(clip, SKELETON, SKELETON_MADE, SKELETON_GIVEN, COARSE);

@@ -10,7 +10,7 @@ import { theatre } from "./theatre";
 const FOLLOW_SECONDS = 0.35;
 const GHOSTS = 6;
 /** Metres around the outermost actor in which there are shadows. */
-const SHADOW_REACH = 2.6;
+const SHADOW_REACH = 3;
 
 /** One figure with its clip. */
 export interface Actor {

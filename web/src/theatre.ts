@@ -64,13 +64,14 @@ export class Theatre {
     this.sun.shadow.intensity = 0.75;
     this.sun.shadow.bias = -0.0006;
     this.sun.shadow.normalBias = 0.01;
-    const plane = new PlaneGeometry(60, 60).rotateX(-Math.PI / 2);
+    const plane = new PlaneGeometry(1, 1).rotateX(-Math.PI / 2);
     const colours = { floorColour: { value: new Color() }, lineColour: { value: new Color() }, backColour: { value: new Color() } };
     this.floor = new Mesh(plane, new ShaderMaterial({
       vertexShader: FLOOR_VERTEX,
       fragmentShader: FLOOR_FRAGMENT,
       uniforms: { ...colours, centre: { value: new Vector3() } },
     }));
+    this.floor.scale.set(60, 1, 60);
     this.shade = new Mesh(plane, new ShadowMaterial({ opacity: 0.3 }));
     this.shade.receiveShadow = true;
     this.scene.add(this.floor, this.shade);
@@ -95,6 +96,8 @@ export class Theatre {
     const box = this.sun.shadow.camera;
     [box.left, box.right, box.top, box.bottom, box.near, box.far] = [-reach, reach, reach, -reach, 0.5, 16];
     box.updateProjectionMatrix();
+    // Shadows need no larger floor than that, and a smaller one is drawn faster.
+    this.shade.scale.set(2 * reach, 1, 2 * reach);
   }
 
   leave(cast: Group): void {
@@ -106,7 +109,7 @@ export class Theatre {
   /** Draws who is on stage around a point of the floor. */
   draw(camera: PerspectiveCamera, centre: Vector3, width: number, height: number): HTMLCanvasElement {
     this.floor.position.set(Math.round(centre.x), -0.004, Math.round(centre.z));
-    this.shade.position.set(this.floor.position.x, 0, this.floor.position.z);
+    this.shade.position.set(centre.x, 0, centre.z);
     (this.floor.material.uniforms["centre"]!.value as Vector3).copy(centre);
     this.sun.target.position.set(centre.x, 0, centre.z);
     this.sun.position.set(centre.x - 2.6, 5.6, centre.z + 4.2);

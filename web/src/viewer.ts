@@ -119,11 +119,12 @@ export class Viewer {
     this.legend = h("div", { class: "legend" });
     const controls = h("div", { class: "controls" },
       this.playButton, this.scrubber, this.time, this.speed, this.figure,
-      this.switch("loop", "Loop (L)", true, (on) => { this.loop = on; }),
-      this.switch("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
-      this.switch("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
-      this.switch("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
-      source && this.switchText("Compare", "Beside the motion that was given (C)", (on) => this.compare(on)),
+      h("div", { class: "switches" },
+        this.switch("loop", "Loop (L)", true, (on) => { this.loop = on; }),
+        this.switch("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
+        this.switch("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
+        this.switch("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
+        source && this.switchText("Compare", "Beside the motion that was given (C)", (on) => this.compare(on))),
       this.button("expand", "Full window (X)", () => this.expand()),
     );
     this.element = h("figure", { class: quiet ? "viewer quiet" : "viewer" }, this.canvas, this.legend, quiet ? null : controls);
@@ -257,6 +258,7 @@ export class Viewer {
     const parts: (HTMLElement | string)[] = [];
     const mark = (kind: string, text: string) => h("span", { class: `mark ${kind}` }, text);
     if (info.given.length || this.compared) parts.push(mark("given", "given"), mark("made", "made"));
+    if (this.compared) parts.push("left: as it was given");
     if (this.takes.length > 1) {
       parts.push(`${this.takes.length} samples, seeds ${this.takes.map((take) => take.info.seed).join(", ")}`);
     }
