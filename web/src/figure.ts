@@ -18,9 +18,11 @@ export interface Shape {
 }
 
 const MATERIAL = new MeshStandardMaterial({ vertexColors: true, roughness: 0.62 });
-const GHOST = new MeshStandardMaterial({ vertexColors: true, roughness: 1, transparent: true, opacity: 0.28 });
-/** Drawn before a ghost, so that only its front is seen. */
-const FRONT = new MeshStandardMaterial({ colorWrite: false });
+const GHOST = new MeshStandardMaterial({ vertexColors: true, color: 0xc6cad6, roughness: 1, transparent: true, opacity: 0.42 });
+/** Drawn before a ghost and a little behind it, so that only its front is seen. */
+const FRONT = new MeshStandardMaterial({
+  colorWrite: false, polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 2,
+});
 const STILL = new Matrix4();
 
 /** Bones that are nothing but their matrices. */

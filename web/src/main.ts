@@ -72,11 +72,12 @@ const gradio = h("a", { href: "gradio/", hidden: true }, "Gradio");
 const drop = h("div", { class: "drop", hidden: true, "aria-hidden": "true" }, "Drop a motion file here");
 
 document.body.append(
-  h("header", {},
-    h("a", { class: "brand", href: "./" }, "MotionGPT3"), status,
-    h("nav", { "aria-label": "Also here" },
-      h("a", { href: "openapi.json" }, "API"), gradio, theme)),
-  banner,
+  h("div", { class: "top" },
+    h("header", {},
+      h("a", { class: "brand", href: "./" }, "MotionGPT3"), status,
+      h("nav", { "aria-label": "Also here" },
+        h("a", { href: "openapi.json" }, "API"), gradio, theme)),
+    banner),
   h("main", {}, welcome, conversation.element),
   composer, drop);
 

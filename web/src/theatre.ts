@@ -10,10 +10,12 @@ export interface Look {
   floor: number;
   line: number;
   shadow: number;
+  /** Of all lights, relative to a bright background's. */
+  light: number;
 }
 
-export const LIGHT: Look = { background: 0xe9edf3, floor: 0xe3e8ef, line: 0xb9c3d2, shadow: 0.3 };
-export const DARK: Look = { background: 0x1b1f27, floor: 0x20252e, line: 0x3b4453, shadow: 0.6 };
+export const LIGHT: Look = { background: 0xe9edf3, floor: 0xe3e8ef, line: 0xb9c3d2, shadow: 0.3, light: 1 };
+export const DARK: Look = { background: 0x1b1f27, floor: 0x20252e, line: 0x3b4453, shadow: 0.6, light: 0.78 };
 
 const FLOOR_VERTEX = `
 varying vec3 place;
@@ -43,7 +45,9 @@ void main() {
 export class Theatre {
   readonly renderer = new WebGLRenderer({ antialias: true, powerPreference: "low-power" });
   readonly scene = new Scene();
-  private readonly sun = new DirectionalLight(0xfff4ea, 2.3);
+  private readonly sun = new DirectionalLight(0xfff4ea);
+  private readonly sky = new HemisphereLight(0xffffff, 0xb4bac6);
+  private readonly rim = new DirectionalLight(0xdce8ff);
   private readonly floor: Mesh<PlaneGeometry, ShaderMaterial>;
   private readonly shade: Mesh<PlaneGeometry, ShadowMaterial>;
   private cast: Group | null = null;
@@ -54,9 +58,8 @@ export class Theatre {
     this.renderer.shadowMap.type = PCFShadowMap;
     this.scene.fog = new Fog(0, 9, 22);
     this.scene.background = new Color();
-    const rim = new DirectionalLight(0xdce8ff, 0.9);
-    rim.position.set(3, 3, -5);
-    this.scene.add(new HemisphereLight(0xffffff, 0xb4bac6, 1.9), rim, this.sun, this.sun.target);
+    this.rim.position.set(3, 3, -5);
+    this.scene.add(this.sky, this.rim, this.sun, this.sun.target);
     this.sun.castShadow = true;
     this.sun.shadow.mapSize.set(1024, 1024);
     this.sun.shadow.radius = 5;
@@ -85,6 +88,9 @@ export class Theatre {
     uniforms["lineColour"]!.value.set(look.line);
     uniforms["backColour"]!.value.set(look.background);
     this.shade.material.opacity = look.shadow;
+    this.sun.intensity = 2.3 * look.light;
+    this.sky.intensity = 1.9 * look.light;
+    this.rim.intensity = 0.9 * look.light;
   }
 
   /** Lets others onto the stage; shadows are drawn up to a distance from the centre. */
