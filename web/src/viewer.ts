@@ -108,7 +108,7 @@ export class Viewer {
         this.seek(Number(this.scrubber.value));
       },
     });
-    this.time = h("output", { class: "time" });
+    this.time = h("output", { class: "time", "aria-live": "off" });
     this.playButton = this.button("pause", "Pause (space)", () => this.toggle());
     this.speed = h("select", { class: "speed", "aria-label": "Speed", title: "Speed" },
       ...SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
@@ -141,7 +141,8 @@ export class Viewer {
       this.visible = entries.some((entry) => entry.isIntersecting);
       if (this.visible) this.run();
     }).observe(this.canvas);
-    this.play();
+    if (quiet && matchMedia("(prefers-reduced-motion: reduce)").matches) this.seek(this.frames / 2);
+    else this.play();
   }
 
   /** Joints of a sample, for tests and for those who look into the console. */
