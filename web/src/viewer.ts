@@ -1,9 +1,10 @@
 /** A motion on the page: the stage, and under it what plays it. */
 
 import { type Clip, isGiven, type MotionInfo } from "./clip";
-import { h, icon, type Icon } from "./dom";
+import { h, icon } from "./dom";
 import { type Actor, Stage } from "./stage";
 import { DARK, LIGHT, theatre } from "./theatre";
+import * as tool from "./tools";
 import { chooseFigure, chosenFigure, dress, type FigureName, FIGURE_NAMES, FIGURES } from "./wardrobe";
 
 const SPEEDS = [0.25, 0.5, 1, 2];
@@ -39,22 +40,6 @@ export function redressViewers(): void {
   if (!viewers.length) return;
   theatre().dress(isDark() ? DARK : LIGHT);
   for (const viewer of viewers) viewer.run();
-}
-
-/** Background of the scrubber: what was given and made, or the prompts of a sequence. */
-function track(info: MotionInfo, last: number): string {
-  const parts: [string, number][] = [];
-  for (const [start, stop] of info.given) parts.push(["made", start - 0.5], ["given", stop - 0.5]);
-  if (info.given.length) parts.push(["made", last]);
-  else info.segments.forEach((segment, index) => parts.push([`segment-${index % 2}`, segment.stop - 0.5]));
-  let from = 0;
-  const stops = parts.map(([name, stop]) => {
-    const to = (100 * Math.max(0, Math.min(stop, last))) / Math.max(last, 1);
-    const colour = `var(--${name}) ${from.toFixed(2)}% ${to.toFixed(2)}%`;
-    from = to;
-    return colour;
-  });
-  return stops.length ? `linear-gradient(90deg, ${stops.join(", ")})` : "var(--track)";
 }
 
 export class Viewer {
@@ -109,7 +94,7 @@ export class Viewer {
       },
     });
     this.time = h("output", { class: "time", "aria-live": "off" });
-    this.playButton = this.button("pause", "Pause (space)", () => this.toggle());
+    this.playButton = tool.button("pause", "Pause (space)", () => this.toggle());
     this.speed = h("select", { class: "speed", "aria-label": "Speed", title: "Speed" },
       ...SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
     this.figure = h("select", {
@@ -119,13 +104,13 @@ export class Viewer {
     this.legend = h("div", { class: "legend" });
     const controls = h("div", { class: "controls" },
       this.playButton, this.scrubber, this.time, this.speed, this.figure,
-      h("div", { class: "switches" },
-        this.switch("loop", "Loop (L)", true, (on) => { this.loop = on; }),
-        this.switch("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
-        this.switch("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
-        this.switch("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
-        source && this.switchText("Compare", "Beside the motion that was given (C)", (on) => this.compare(on))),
-      this.button("expand", "Full window (X)", () => this.expand()),
+      h("div", { class: "switches", onclick: () => this.run() },
+        tool.onOff("loop", "Loop (L)", true, (on) => { this.loop = on; }),
+        tool.onOff("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
+        tool.onOff("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
+        tool.onOff("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
+        source && tool.onOff("Compare", "Compare with the motion that was given (C)", false, (on) => this.compare(on))),
+      tool.button("expand", "Full window (X)", () => this.expand()),
     );
     this.element = h("figure", { class: quiet ? "viewer quiet" : "viewer" }, this.canvas, this.legend, quiet ? null : controls);
     this.stage = new Stage(this.canvas, () => this.run());
@@ -267,7 +252,7 @@ export class Viewer {
     this.legend.replaceChildren(...parts);
     this.shownSegment = null;
     this.shownFrame = -1;
-    this.scrubber.style.setProperty("--fill", track(info, this.frames - 1));
+    this.scrubber.style.setProperty("--fill", tool.track(info, this.frames - 1));
   }
 
   private compare(on: boolean): void {
@@ -349,30 +334,5 @@ export class Viewer {
       }
     }
     this.show();
-  }
-
-  private button(name: Icon, label: string, press: () => void): HTMLButtonElement {
-    return h("button", { type: "button", class: "tool", title: label, "aria-label": label, onclick: press }, icon(name));
-  }
-
-  private switch(name: Icon, label: string, on: boolean, set: (on: boolean) => void): HTMLButtonElement {
-    const key = /\((\w)\)/.exec(label)![1]!.toLowerCase();
-    const button = h("button", {
-      type: "button", class: "tool", title: label, "aria-label": label, "aria-pressed": String(on), "data-key": key,
-      onclick: () => {
-        const pressed = button.getAttribute("aria-pressed") !== "true";
-        button.setAttribute("aria-pressed", String(pressed));
-        set(pressed);
-        this.run();
-      },
-    }, icon(name));
-    return button;
-  }
-
-  private switchText(text: string, label: string, set: (on: boolean) => void): HTMLButtonElement {
-    const button = this.switch("path", label, false, set);
-    button.replaceChildren(text);
-    button.classList.add("worded");
-    return button;
   }
 }
