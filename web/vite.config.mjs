@@ -7,7 +7,7 @@ const here = import.meta.dirname;
 
 /** Every file that the bundle is made of, in order. */
 function sources() {
-  const found = ["index.html", "package.json", "package-lock.json", "vite.config.mjs"];
+  const found = ["index.html", "docs.html", "package.json", "package-lock.json", "vite.config.mjs"];
   const walk = (folder) => {
     for (const name of readdirSync(folder).sort()) {
       const path = join(folder, name);
@@ -27,7 +27,7 @@ function notices() {
     generateBundle(_, bundle) {
       const text = readFileSync(join(here, "node_modules/three/LICENSE"), "utf8");
       for (const file of Object.values(bundle)) {
-        if (file.type === "chunk") {
+        if (file.type === "chunk" && file.moduleIds.some((id) => id.includes("/node_modules/three/"))) {
           file.code = `/* Contains three.js (SPDX-License-Identifier: MIT): see licenses.txt. */\n${file.code}`;
         }
       }
@@ -56,8 +56,9 @@ export default defineConfig({
     target: "es2022",
     chunkSizeWarningLimit: 900,
     rollupOptions: {
+      input: { app: join(here, "index.html"), docs: join(here, "docs.html") },
       output: {
-        entryFileNames: "assets/app.js",
+        entryFileNames: "assets/[name].js",
         chunkFileNames: "assets/[name].js",
         assetFileNames: "assets/[name][extname]",
       },

@@ -44,9 +44,9 @@ def echo(
     return 7
 
 
-def many(words: list[str], config: Path | None = None) -> None:
+def many(words: list[str], config: Path | None = None, model_name: list[str] | None = None) -> None:
     """Take words."""
-    calls.append({"words": words, "config": config})
+    calls.append({"words": words, "config": config, "model_name": model_name})
 
 
 def recipe(config: Path, overrides: list[str] | None = None) -> int:
@@ -143,6 +143,13 @@ def test_options_may_be_read_from_a_file(tmp_path):
 def test_words_are_taken_as_they_are():
     assert main(["many-words", "a person: waves", "123", "null", "[1]"]) == 0
     assert calls[0]["words"] == ["a person: waves", "123", "null", "[1]"]
+
+
+def test_an_option_that_takes_a_list_may_be_given_several_times():
+    assert main(["many-words", "a", "--model-name", "b c", "--model-name=1", "--model_name", "[d]"]) == 0
+    assert calls[0]["model_name"] == ["b c", "1", "d"]
+    assert main(["many-words", "a"]) == 0
+    assert calls[1]["model_name"] is None
 
 
 def test_the_rest_of_a_recipe_is_passed_on():

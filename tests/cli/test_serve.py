@@ -17,6 +17,7 @@ def test_the_options_are_these() -> None:
         "host",
         "port",
         "model",
+        "model+",
         "out",
         "token",
         "keep",
@@ -39,6 +40,7 @@ def test_the_options_are_these() -> None:
         (["--batch", "0"], "batch from 1 to 64"),
         (["--timeout", "0"], "at least 1 second"),
         (["--model", "/nowhere/model"], "/nowhere/model"),
+        (["--model", "mini", "--model", "mini"], "mini is named twice"),
         (["--out", "full"], "full has files of something else"),
         (["--out", "file"], "file is a file"),
         (["--host", "not an address"], "cannot listen at"),
@@ -60,6 +62,43 @@ def test_what_cannot_be_is_refused(
     assert (tmp_path / "full" / "thesis.txt").exists()
 
 
+def started(options: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], Any]:
+    """Models and settings of a server that is not let run."""
+    import uvicorn
+
+    import motiongpt3.web.server as server
+
+    monkeypatch.chdir(folder)
+    made: list[Any] = []
+    make_app = server.make_app
+    monkeypatch.setattr(server, "make_app", lambda *given: made.append(given) or make_app(*given))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    assert main(["serve", "--no_gradio", "--port", "0", *options]) == 0
+    return made[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "models"),
+    [
+        ([], [("mini", "models/mini")]),
+        (["--model", "mini"], [("mini", "mini")]),
+        (["--model", "mini", "--model=owner/large"], [("mini", "mini"), ("large", "owner/large")]),
+    ],
+)
+def test_models_are_served_by_name(
+    options: list[str], models: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOTIONGPT3_MODEL", raising=False)
+    made, _ = started(options, tmp_path, monkeypatch)
+    assert [(one.name, one.source) for one in made] == models
+
+
+def test_the_model_may_be_set_for_all_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTIONGPT3_MODEL", "owner/large")
+    ((large,), _) = started([], tmp_path, monkeypatch)
+    assert (large.name, large.source) == ("large", "owner/large")
+
+
 @pytest.mark.parametrize(
     ("options", "token", "any_host"),
     [
@@ -78,17 +117,7 @@ def test_who_is_let_in(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import uvicorn
-
-    import motiongpt3.web.server as server
-
-    monkeypatch.chdir(tmp_path)
-    made: list[Any] = []
-    make_app = server.make_app
-    monkeypatch.setattr(server, "make_app", lambda load, how: made.append(how) or make_app(load, how))
-    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
-    assert main(["serve", "--no_gradio", "--port", "0", *options]) == 0
-    (how,) = made
+    _, how = started(options, tmp_path, monkeypatch)
     printed = capsys.readouterr().out.strip()
     if token == "made":
         assert len(how.rules.token) > 16

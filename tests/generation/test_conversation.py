@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -150,6 +152,20 @@ def test_earlier_turns_are_heard(model: MotionGPT3) -> None:
     assert first.turns == []
     fresh = Conversation(model, DECODING)
     assert first.reply("hello", task="t2t").text == fresh.reply("hello", task="t2t").text
+
+
+def test_another_model_can_go_on_with_what_was_said(model: MotionGPT3, clip: Motion, tmp_path: Path) -> None:
+    conversation = Conversation(model, DECODING)
+    conversation.reply("jump", task="t2m", frames=24)
+    conversation.reply("go on", clip, task="pred", frames=40)
+    # The same weights, so that an answer tells whether the same was heard.
+    twin = tiny.model(tiny.save_backbone(tmp_path), frames_per_second=40.0)
+    other = conversation.handed_to(twin)
+    assert [turn.request for turn in other.turns] == ["jump", "go on"]
+    assert other.last_motion is not None
+    assert (other.last_motion.fps, len(other.last_motion)) == (40.0, 79)
+    assert other.reply("why?", task="t2t").text == conversation.reply("why?", task="t2t").text
+    assert other.reply("why?", task="t2t").text != Conversation(twin, DECODING).reply("why?", task="t2t").text
 
 
 def test_a_long_conversation_goes_on(model: MotionGPT3) -> None:

@@ -14,10 +14,11 @@ from fastapi.testclient import TestClient
 from motiongpt3.generation.conversation import Conversation, ends_of
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import ANSWERS
-from motiongpt3.motion.formats import read_motion, write_motion
+from motiongpt3.motion.formats import write_motion
 from motiongpt3.web.binary_motion import unpack_motion
 from motiongpt3.web.outputs import OUTPUTS
 from tests import tiny
+from tests.web.readers import check_file
 from tests.web.serving import served
 
 
@@ -241,16 +242,7 @@ def test_files_of_a_motion(client: TestClient, model: MotionGPT3, tmp_path: Path
     assert f'filename="a-wave-und-seed2{suffix}"' in answer.headers["content-disposition"]
     path = tmp_path / f"file{suffix}"
     path.write_bytes(answer.content)
-    if name == "joints":
-        np.testing.assert_array_equal(np.load(path), joints(client, info).numpy())
-    elif name == "png":
-        assert answer.content.startswith(b"\x89PNG")
-    elif name == "gif":
-        assert answer.content.startswith(b"GIF8")
-    elif name == "mp4":
-        assert answer.content[4:8] == b"ftyp"
-    else:
-        assert len(read_motion(path)) == 10
+    check_file(path, name, joints(client, info).numpy(), info["fps"])
 
 
 def test_files_are_converted_and_not_kept(client: TestClient, model: MotionGPT3, tmp_path: Path) -> None:
@@ -279,8 +271,11 @@ def test_motions_can_be_deleted(client: TestClient) -> None:
 def test_it_says_what_it_can_do(client: TestClient, model: MotionGPT3) -> None:
     info = client.get("/api/info").json()
     assert info["ready"]
-    assert (info["shortest_seconds"], info["longest_seconds"], info["fps"]) == (0.4, 4.0, 20.0)
-    assert info["schedulers"][0] == "euler"
+    (about,) = info["models"]
+    assert (about["shortest_seconds"], about["longest_seconds"], about["fps"]) == (0.4, 4.0, 20.0)
+    assert about["schedulers"][0] == "euler"
+    assert (about["scheduler"], about["steps"], about["guidance"]) == ("euler", 4, 2.0)
+    assert (about["name"], about["ready"], about["chooses_task"]) == ("tiny", True, True)
     assert {".npy", ".bvh", ".npz"} <= set(info["uploads"])
     assert client.get("/ready").json()["ready"]
     assert client.get("/health").json() == {"status": "ok"}
@@ -294,7 +289,7 @@ def test_what_it_does_is_counted(client: TestClient) -> None:
     numbers = client.get("/metrics").text
     assert 'motiongpt3_requests_total{route="/api/generate",status="200"}' in numbers
     assert 'motiongpt3_batch_rows_count{lane="making"}' in numbers
-    assert "motiongpt3_ready 1.0" in numbers
+    assert 'motiongpt3_ready{model="tiny"} 1.0' in numbers
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,20 @@ from motiongpt3.motion.formats import write_motion
 from motiongpt3.motion.motion import Motion
 from tests import tiny
 from tests.figures import raising_arm
+from tests.web.browsing import (
+    NEWEST,
+    downloaded,
+    frame,
+    opened,
+    picture,
+    say,
+    shown_joints,
+    wait_for_reply,
+    wait_until,
+)
+from tests.web.readers import check_file
 from tests.web.running import running
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-TIMEOUT = 90_000  # milliseconds; without a graphics card every frame is drawn by the processor
-NEWEST = ".turn:last-child .answer"
 VERTICES = """viewer => {
     const { mesh, skeleton } = viewer.stage.figures[0], found = [];
     const { position, skinIndex, skinWeight } = mesh.geometry.attributes;
@@ -81,82 +87,10 @@ def _wanted(self: MotionGPT3, requests: list[str]) -> torch.Tensor:
     return torch.eye(len(ANSWERS))[ANSWERS.index(answer)][None]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("no Chromium on this machine (on Debian: apt install chromium)")
-    options = [
-        "--no-sandbox",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--ignore-gpu-blocklist",
-    ]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=options)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page, ready, in a small window; asking another machine, or complaining, fails."""
-    context = browser.new_context(viewport={"width": 640, "height": 560}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(TIMEOUT)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    page.on("request", lambda asked: wrong.append(asked.url) if _is_elsewhere(asked.url, address) else None)
-    page.goto(address)
-    page.wait_for_selector(".pill[data-state=ready]")
-    yield page
-    context.close()
-    assert [line for line in wrong if not line.startswith("Failed to load resource")] == []
-
-
-def _is_elsewhere(url: str, address: str) -> bool:
-    return not url.startswith((f"{address}/", "data:", "blob:"))
-
-
-def say(page: Any, words: str) -> None:
-    page.fill("#text", words)
-    page.press("#text", "Enter")
-
-
-def wait_for_reply(page: Any) -> None:
-    """Wait until what was asked for is there, whatever it is."""
-    page.wait_for_selector(".send[aria-label^=Send]")
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Ask from here: Playwright's own waiting for a function is kept from the page by its content policy."""
-    end = time.monotonic() + TIMEOUT / 1000
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def shown_joints(page: Any) -> np.ndarray:
-    """The joints that the newest viewer has."""
-    script = "Array.from([...document.querySelectorAll('.answer .viewer')].at(-1).viewer.joints)"
-    return np.array(page.evaluate(script), np.float32).reshape(-1, 22, 3)
-
-
-def frame(page: Any) -> int:
-    return int(page.evaluate("[...document.querySelectorAll('.answer .viewer')].at(-1).viewer.currentFrame"))
-
-
-def picture(page: Any) -> bytes:
-    return bytes(page.locator(f"{NEWEST} canvas").screenshot())
-
-
-def downloaded(page: Any, name: str, folder: Path) -> Path:
-    with page.expect_download() as started:
-        page.locator(f"{NEWEST} .tools").get_by_role("link", name=name, exact=True).click()
-    path = folder / started.value.suggested_filename
-    started.value.save_as(path)
-    return path
+    with opened(browser, address) as page:
+        yield page
 
 
 def test_words_become_a_figure_that_moves(page: Any, model: MotionGPT3, tmp_path: Path) -> None:
@@ -187,14 +121,13 @@ def test_words_become_a_figure_that_moves(page: Any, model: MotionGPT3, tmp_path
     page.keyboard.press("Space")
     assert page.locator(f"{NEWEST} .controls button").first.get_attribute("aria-label").startswith("Play")
     # Every file opens with something else than what wrote it.
-    joints = np.load(downloaded(page, "npy", tmp_path))
-    np.testing.assert_array_equal(joints, shown_joints(page))
-    bvh = downloaded(page, "BVH", tmp_path)
-    assert bvh.name == "jump-seed7.bvh"
-    assert "Frames: 24" in bvh.read_text()
-    with np.load(downloaded(page, "AMASS", tmp_path)) as arrays:
-        assert arrays["poses"].shape == (24, 156)
-    assert downloaded(page, "mp4", tmp_path).read_bytes()[4:8] == b"ftyp"
+    links = {"npy": "joints", "BVH": "bvh", "GLB": "glb", "AMASS": "amass", "mp4": "mp4"}
+    row = page.locator(f"{NEWEST} .tools").get_by_role("group", name="Download")
+    assert row.get_by_role("link").all_text_contents() == list(links)
+    for link, kind in links.items():
+        file = downloaded(page, link, tmp_path)
+        assert file.stem == "jump-seed7"
+        check_file(file, kind, shown_joints(page), 20.0)
     command = page.locator("[data-copies^='motiongpt3']").get_attribute("data-copies")
     assert command == "motiongpt3 generate jump --seed 7 --length 24"
 
@@ -280,12 +213,103 @@ def test_what_goes_wrong_is_said(page: Any, tmp_path: Path, address: str) -> Non
     page.unroute("**/api/**")
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "answer", "words"),
+    [
+        ("loading", 200, {"ready": False, "stage": "loading mini"}, "The model is loading: loading mini"),
+        ("failed", 200, {"ready": False, "failure": "no such layer"}, "no such layer"),
+        ("locked", 401, {"detail": "a token is needed"}, "a token is needed"),
+        ("offline", 0, {}, "The server cannot be reached"),
+    ],
+)
+def test_why_it_cannot_answer_is_said(
+    page: Any, address: str, state: str, status: int, answer: dict[str, Any], words: str
+) -> None:
+    info = page.request.get(f"{address}/api/info").json()
+
+    def reply(route: Any) -> None:
+        if status:
+            route.fulfill(status=status, json={**info, **answer})
+        else:
+            route.abort()
+
+    page.route("**/api/info", reply)
+    page.reload()
+    page.wait_for_selector(f".banner[data-state={state}]")
+    assert words in page.locator(".banner").text_content()
+    assert page.locator(".send").is_disabled()
+    # It goes on by itself.
+    page.unroute("**/api/info")
+    page.wait_for_selector(".pill[data-state=ready]")
+    assert page.locator(".banner").is_hidden()
+
+
 def test_a_reply_can_be_stopped(page: Any) -> None:
     page.route("**/api/chat", lambda route: None)
     say(page, "jump")
     page.get_by_role("button", name="Stop", exact=True).click()
     page.wait_for_selector(f"{NEWEST} .note")
     assert page.locator(NEWEST).text_content() == "Stopped."
+
+
+def test_a_model_can_be_chosen(
+    browser: Any, model: MotionGPT3, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    backbone = tiny.save_backbone(tmp_path_factory.mktemp("backbone"))
+    fast = tiny.model(backbone, seed=1, frames_per_second=40.0, guidance=3.5, stage="text-to-motion")
+    with running({"slow": model, "fast": fast}, tmp_path / "out", gradio=False) as address:
+        with opened(browser, address) as page:
+            page.click("summary")
+            assert page.locator("#guidance").get_attribute("placeholder") == "2"
+            page.select_option("#model", "fast")
+            assert page.locator("#guidance").get_attribute("placeholder") == "3.5"
+            # It was not trained to tell what is wanted, or to put motions into words.
+            assert page.input_value("#task") == "t2m"
+            assert page.locator("#task option[value=m2t]").is_disabled()
+            page.fill("#seed", "5")
+            page.fill("#seconds", "1")
+            say(page, "turn")
+            page.wait_for_selector(f"{NEWEST} .viewer")
+            (expected,) = fast.generate(["turn"], 40, seeds=[5])
+            np.testing.assert_allclose(shown_joints(page), expected.joints.numpy(), atol=1e-5)
+            link = page.locator("[data-copies^='http']").get_attribute("data-copies")
+            assert link == f"{address}/?prompt=turn&seed=5&seconds=1&model=fast"
+            command = page.locator("[data-copies^='motiongpt3']").get_attribute("data-copies")
+            assert command.endswith("--model fast")
+            # What is done with a motion is done by the model that made it, whichever is chosen now.
+            page.select_option("#model", "slow")
+            assert page.locator("#task option[value=m2t]").is_enabled()
+            page.locator(NEWEST).get_by_role("button", name="Fill the middle").click()
+            page.wait_for_selector(".turn:nth-child(2) .viewer")
+            assert len(shown_joints(page)) == 40
+        with opened(browser, address, link.removeprefix(f"{address}/"), f"{NEWEST} .viewer") as page:
+            np.testing.assert_allclose(shown_joints(page), expected.joints.numpy(), atol=1e-5)
+        with opened(browser, address, "?prompt=turn&model=large", f"{NEWEST} .problem") as page:
+            assert "no model 'large'" in page.locator(f"{NEWEST} .problem").text_content()
+
+
+def test_one_model_is_no_choice(page: Any) -> None:
+    page.click("summary")
+    assert page.locator("#model").is_hidden()
+    assert page.locator("output").text_content() == "tiny"
+
+
+def test_the_page_of_the_interface_sends_examples(browser: Any, address: str) -> None:
+    with opened(browser, address, "docs", ".operation") as page:
+        assert page.locator("[id='GET /metrics']").count() == 1
+        for name in ("generate", "caption"):
+            operation = page.locator(f"[id='POST /api/{name}']")
+            operation.locator("summary").click()
+            operation.get_by_role("button", name="Send").click()
+            operation.get_by_text("200 OK").wait_for()
+        # What was made is what is put into words.
+        made = page.locator("[id='POST /api/generate'] form [aria-live]").text_content()
+        command = page.locator("[id='POST /api/caption'] [aria-label=Command]").text_content()
+        motion = re.search(r'"motion": "([^"]+)"', command)
+        assert motion is not None
+        assert f'"id": "{motion[1]}"' in made
+        page.get_by_role("link", name="MotionGPT3").click()
+        page.wait_for_selector(".pill[data-state=ready]")
 
 
 def of_viewer(page: Any, script: str) -> Any:

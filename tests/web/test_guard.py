@@ -55,7 +55,7 @@ def test_a_page_may_load_nothing_from_elsewhere(client: TestClient) -> None:
 
 
 def test_without_the_token_nothing_but_health_is_told(locked: TestClient) -> None:
-    for path in ("/", "/api/info", "/metrics", "/openapi.json", "/assets/app.js"):
+    for path in ("/", "/api/info", "/metrics", "/docs", "/openapi.json", "/assets/app.js"):
         assert locked.get(path).status_code == 401
     assert locked.post("/api/generate", json={"prompt": "jump"}).status_code == 401
     for wrong in ("Bearer a-secret-wor", "Bearer ", "a", "Bearer \u00e4"):

@@ -2,13 +2,15 @@
 
 import { type Clip, type MotionInfo, parseClip } from "./clip";
 
-export interface Info {
+/** A model of the server, and what it can do. */
+export interface ModelInfo {
+  name: string;
   ready: boolean;
   stage: string;
   failure: string | null;
-  version: string;
-  model: string;
   about: Record<string, string>;
+  tasks: string[];
+  chooses_task: boolean;
   fps: number | null;
   shortest_seconds: number | null;
   longest_seconds: number | null;
@@ -16,6 +18,14 @@ export interface Info {
   scheduler: string | null;
   steps: number | null;
   guidance: number | null;
+}
+
+export interface Info {
+  ready: boolean;
+  stage: string;
+  failure: string | null;
+  version: string;
+  models: ModelInfo[];
   formats: { name: string; title: string; suffix: string }[];
   uploads: string[];
   upload_bytes: number;
@@ -25,7 +35,6 @@ export interface Info {
   max_prompt: number;
   max_segments: number;
   gradio: boolean;
-  answers_text: boolean;
 }
 
 export interface State {

@@ -204,7 +204,7 @@ function address(info: MotionInfo, wish: Wish): string {
   } else query.set("prompt", wish.text);
   query.set("seed", String(info.seed ?? wish.sampling.seed));
   if (!wish.segments && wish.seconds) query.set("seconds", String(wish.seconds));
-  for (const name of ["guidance", "steps", "scheduler"] as const) {
+  for (const name of ["guidance", "steps", "scheduler", "model"] as const) {
     const value = wish.sampling[name];
     if (value !== undefined) query.set(name, String(value));
   }

@@ -6,6 +6,7 @@ import { parseClip, type MotionInfo } from "./clip";
 import { attachment, Conversation, type Wish } from "./conversation";
 import { h, icon } from "./dom";
 import { Settings } from "./settings";
+import { preferredTheme, type Theme } from "./theme";
 import { Timeline } from "./timeline";
 import { activeViewer, redressViewers, type Take, Viewer } from "./viewer";
 
@@ -76,7 +77,7 @@ document.body.append(
     h("header", {},
       h("a", { class: "brand", href: "./" }, "MotionGPT3"), status,
       h("nav", { "aria-label": "Also here" },
-        h("a", { href: "openapi.json" }, "API"), gradio, theme)),
+        h("a", { href: "docs" }, "API"), gradio, theme)),
     banner),
   h("main", {}, welcome, conversation.element),
   composer, drop);
@@ -85,7 +86,7 @@ function isDark(): boolean {
   return document.documentElement.dataset["theme"] === "dark";
 }
 
-function setTheme(name: "dark" | "light", keep = true): void {
+function setTheme(name: Theme, keep = true): void {
   document.documentElement.dataset["theme"] = name;
   if (keep) localStorage.setItem("theme", name);
   redressViewers();
@@ -273,9 +274,7 @@ document.addEventListener("drop", (event) => {
   void attach(event.dataTransfer?.files[0]);
 });
 
-const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-const kept = localStorage.getItem("theme");
-setTheme(kept === "dark" || kept === "light" ? kept : preferred, false);
+setTheme(preferredTheme(), false);
 setMode("chat");
 void watch();
 greet().catch((error: unknown) => {

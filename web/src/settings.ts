@@ -1,6 +1,6 @@
 /** What can be set of a request, folded away under "more". */
 
-import type { Info } from "./api";
+import type { Info, ModelInfo } from "./api";
 import { h, icon } from "./dom";
 
 const TASKS: [string, string][] = [
@@ -13,6 +13,7 @@ export interface Sampling {
   guidance?: number;
   steps?: number;
   scheduler?: string;
+  model?: string;
 }
 
 export class Settings {
@@ -24,7 +25,15 @@ export class Settings {
   private readonly guidance = h("input", { id: "guidance", type: "number", min: 0, max: 20, step: 0.1 });
   private readonly steps = h("input", { id: "steps", type: "number", min: 1, max: 200, step: 1 });
   private readonly scheduler = h("select", { id: "scheduler" }, h("option", { value: "" }, "the model's"));
-  private readonly model = h("output", { id: "model" });
+  private readonly model = h("select", {
+    id: "model", onchange: () => {
+      this.scheduler.value = "";
+      this.describeModel();
+    },
+  });
+  /** Says which model it is where there is no choice. */
+  private readonly onlyModel = h("output", {});
+  private models: ModelInfo[] = [];
 
   constructor() {
     const field = (label: string, input: HTMLElement, hint: string) =>
@@ -44,24 +53,43 @@ export class Settings {
         field("Guidance", this.guidance, "How strongly to follow the words; 1 is none"),
         field("Steps", this.steps, "Of sampling: more take longer"),
         field("Scheduler", this.scheduler, "How noise becomes motion"),
-        h("div", { class: "field" }, h("span", { class: "label" }, "Model"), this.model),
+        h("div", { class: "field" }, h("label", { for: "model" }, "Model"), this.model, this.onlyModel),
       ));
   }
 
-  /** Says what the model does when nothing is set, and within which limits. */
+  /** Shows the models that there are, and what the chosen one does when nothing else is set. */
   describe(info: Info): void {
-    if (info.shortest_seconds !== null && info.longest_seconds !== null) {
-      this.seconds.min = "0.1";
-      this.seconds.max = String(info.longest_seconds);
+    this.models = info.models;
+    this.onlyModel.textContent = info.models[0]!.name;
+    setOptions(this.model, info.models.map(({ name, ready, failure }) => {
+      const state = ready ? "" : failure === null ? " (loading)" : " (cannot be loaded)";
+      return h("option", { value: name, disabled: !ready, title: failure }, name + state);
+    }));
+    this.describeModel();
+  }
+
+  /** Whether there is more than one; a link may ask for one that is not there. */
+  private get choice(): boolean {
+    return this.model.options.length > 1;
+  }
+
+  private describeModel(): void {
+    this.model.hidden = !this.choice;
+    this.onlyModel.hidden = this.choice;
+    const model = this.models.find(({ name }) => name === this.model.value);
+    if (!model) return;
+    this.seconds.min = "0.1";
+    this.seconds.max = String(model.longest_seconds ?? "");
+    this.guidance.placeholder = String(model.guidance ?? "");
+    this.steps.placeholder = String(model.steps ?? "");
+    const names = model.schedulers.map((name) => h("option", { value: name }, name));
+    setOptions(this.scheduler, [h("option", { value: "" }, model.scheduler ?? "the model's"), ...names]);
+    for (const option of this.task.options) {
+      option.disabled = model.ready && !(option.value ? model.tasks.includes(option.value) : model.chooses_task);
     }
-    this.guidance.placeholder = info.guidance === null ? "" : String(info.guidance);
-    this.steps.placeholder = info.steps === null ? "" : String(info.steps);
-    const names = info.schedulers.map((name) => h("option", { value: name }, name));
-    const kept = this.scheduler.value;
-    this.scheduler.replaceChildren(h("option", { value: "" }, info.scheduler ?? "the model's"), ...names);
-    this.scheduler.value = kept;
-    this.model.textContent = info.model;
-    this.model.title = Object.entries(info.about).map(([name, value]) => `${name}: ${value}`).join("\n");
+    if (this.task.selectedOptions[0]?.disabled) this.task.value = "t2m";
+    const about = Object.entries(model.about).map(([name, value]) => `${name}: ${value}`).join("\n");
+    this.model.title = this.onlyModel.title = about;
   }
 
   /** Seconds, or null. */
@@ -81,6 +109,7 @@ export class Settings {
     if (guidance !== null) sampling.guidance = guidance;
     if (steps !== null) sampling.steps = steps;
     if (this.scheduler.value) sampling.scheduler = this.scheduler.value;
+    if (this.choice) sampling.model = this.model.value;
     return sampling;
   }
 
@@ -93,12 +122,25 @@ export class Settings {
       const value = address.get(name);
       if (value !== null && /^\d+(\.\d+)?$/.test(value)) input.value = value;
     }
-    const scheduler = address.get("scheduler") ?? "";
-    if (/^[\w+]{1,20}$/.test(scheduler)) {
-      this.scheduler.append(h("option", { value: scheduler }, scheduler));
-      this.scheduler.value = scheduler;
-    }
+    choose(this.model, address.get("model"));
+    this.describeModel();
+    choose(this.scheduler, address.get("scheduler"));
   }
+}
+
+/** New options for a select, which keeps its choice if it can. */
+function setOptions(select: HTMLSelectElement, options: HTMLOptionElement[]): void {
+  const kept = select.value;
+  select.replaceChildren(...options);
+  choose(select, kept);
+  if (!select.value) select.value = options[0]!.value;
+}
+
+/** Chooses a value; one that is not offered is offered too, and the server will say that there is none. */
+function choose(select: HTMLSelectElement, value: string | null): void {
+  if (!value || value.length > 200) return;
+  if (![...select.options].some((option) => option.value === value)) select.append(h("option", { value }, value));
+  select.value = value;
 }
 
 const fresh = (): number => Math.floor(Math.random() * 10_000);

@@ -156,7 +156,7 @@ def _call(function: Callable[..., int | None], spoken: str, arguments: list[str]
         arguments, unparsed[verb.rest] = arguments[:1], arguments[1:]
     parser, options = _parser(function, spoken, verb)
     try:
-        given = parser.parse_args([_with_underscores(argument, options) for argument in arguments]).as_dict()
+        given = parser.parse_args([_as_option(argument, options) for argument in arguments]).as_dict()
     except ArgumentError as error:
         raise InputError(f"{_one_line(str(error))} (see {spoken} --help)") from error
     taken = inspect.signature(function).parameters
@@ -197,13 +197,19 @@ def _parser(function: Callable[..., Any], spoken: str, verb: Verb) -> tuple[Any,
     return parser, options
 
 
-def _with_underscores(argument: str, options: set[str]) -> str:
-    """``--licence-group=free`` as ``--licence_group=free``, where that is an option and the former is not."""
+def _as_option(argument: str, options: set[str]) -> str:
+    """An argument as the parser has it.
+
+    ``--licence-group=free`` is ``--licence_group=free``, where that is an option and the former is not; what
+    takes a list may be given several times, and ``--model a`` then is ``--model+ a``.
+    """
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument.partition("=")
     renamed = "--" + name[2:].replace("-", "_")
-    return f"{renamed}{equals}{value}" if name not in options and renamed in options else argument
+    if name not in options and renamed in options:
+        name = renamed
+    return f"{name}+{equals}{value}" if f"{name}+" in options else f"{name}{equals}{value}"
 
 
 def _user_message(error: Exception) -> str | None:

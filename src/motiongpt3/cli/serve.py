@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 from pathlib import Path
@@ -15,7 +16,7 @@ NO_TOKEN = "none"
 def serve(
     host: str = "127.0.0.1",
     port: int = 8888,
-    model: str | None = None,
+    model: list[str] | None = None,
     out: Path = Path("out/web"),
     token: str | None = None,
     keep: str = "60m",
@@ -32,7 +33,8 @@ def serve(
     Args:
         host: address to listen at; 0.0.0.0 for all of this machine, which then asks clients for a token.
         port: to listen at; 0 for any free one.
-        model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini).
+        model: folder, name in models/, or hub id (default: MOTIONGPT3_MODEL, else models/mini). May be given
+            several times; the first model answers requests that name none.
         out: folder for files that clients ask for; what an earlier run left in it is deleted.
         token: that clients must give; by default none on this machine alone, else a random one, which is
             printed. "none" lets anybody in.
@@ -52,9 +54,9 @@ def serve(
     import uvicorn
 
     from motiongpt3.cli.generate import choose_device
-    from motiongpt3.models.locate import DEFAULT_MODEL, find_model
-    from motiongpt3.web.engine import model_loader
+    from motiongpt3.models.locate import DEFAULT_MODEL, MODEL_VARIABLE, find_model
     from motiongpt3.web.guard import LOOPBACK, Rules
+    from motiongpt3.web.models import model_loader, served_models
     from motiongpt3.web.server import Settings, make_app
 
     if not 0 <= port < 65536:
@@ -69,20 +71,20 @@ def serve(
     elif token is not None and not re.fullmatch(r"[\w.~-]{8,200}", token, re.ASCII):
         raise InputError("token must have at least 8 letters and digits, or signs of - _ . ~")
     rules = Rules(hosts=LOOPBACK if local else frozenset(), token=token)
-    where = find_model(model)
+    sources = model or [os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL]
     chosen = choose_device(device)
+    models = served_models(sources, lambda source: model_loader(find_model(source), chosen))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings(
         out=out,
-        model_name=DEFAULT_MODEL if model is None else model,
         rules=rules,
         timeout=timeout,
         keep=_seconds(keep),
         rows=batch,
         gradio=gradio,
     )
-    app = make_app(model_loader(where, chosen), settings)
+    app = make_app(models, settings)
     config = uvicorn.Config(
         app,
         host=host,

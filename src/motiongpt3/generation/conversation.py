@@ -97,6 +97,20 @@ class Conversation:
         self.turns.clear()
         self._transcript = Transcript(self.model.mot, self.longest)
 
+    def handed_to(self, model: MotionGPT3) -> Conversation:
+        """The same conversation for another model to go on with; motions are brought to its frame rate."""
+
+        def brought(motion: Motion | None) -> Motion | None:
+            return None if motion is None else motion.resample(model.fps)
+
+        other = Conversation(model, self.decoding, self.longest)
+        for turn in self.turns:
+            reply = replace(turn.reply, motion=brought(turn.reply.motion))
+            other.turns.append(Turn(turn.request, brought(turn.given), reply))
+            written = text_ids(model.tokenizer, reply.text or MOTION_MADE)
+            other._transcript.add(other._ids(turn.request), written, other._closing(), None)
+        return other
+
     @property
     def last_motion(self) -> Motion | None:
         """The motion that was made or given last, or None."""

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
-from fastapi import Path as PathName
 from fastapi.responses import FileResponse
 
 from motiongpt3.body.embedded import embedded_body
 from motiongpt3.body.fitting import fit_body
 from motiongpt3.files import atomic_file
 from motiongpt3.web.binary_body import pack_body, pack_pose
-from motiongpt3.web.service import Service
+from motiongpt3.web.service import MotionName, Service
 from motiongpt3.web.store import Entry, Store
 
-MotionName = Annotated[str, PathName(pattern=r"^[\w-]{8,40}$")]
 _BYTES = "application/octet-stream"
 
 

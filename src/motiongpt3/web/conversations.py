@@ -16,6 +16,7 @@ from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
 from motiongpt3.web.engine import Engine
 from motiongpt3.web.lanes import Job
+from motiongpt3.web.models import ServedModel
 from motiongpt3.web.sequence import continuation, extended, usual_addition
 
 LONGEST = 768
@@ -28,11 +29,13 @@ class Talk:
 
     Attributes:
         id: its name, which cannot be guessed.
+        served: the model that has answered in it so far.
         conversation: what was said.
         busy: held while a reply is made.
     """
 
     id: str
+    served: ServedModel
     conversation: Conversation
     busy: threading.Lock = field(default_factory=threading.Lock)
     used: float = field(default_factory=time.monotonic)
@@ -42,7 +45,7 @@ class Conversations:
     """Conversations by name.
 
     Args:
-        engine: answers.
+        engine: has the models.
         most: that are kept; those used least recently go first.
         seconds: that one is kept unused.
     """
@@ -55,15 +58,16 @@ class Conversations:
     def __len__(self) -> int:
         return len(self._talks)
 
-    def open(self, name: str | None) -> tuple[Talk, bool]:
-        """The conversation of that name, or a new one; and whether it was remembered."""
+    def open(self, name: str | None, wanted: ServedModel | None = None) -> tuple[Talk, bool]:
+        """The conversation of that name, or a new one with a model; and whether it was remembered."""
         self.expire()
         with self._lock:
             talk = self._talks.get(name or "")
             remembered = talk is not None
             if talk is None:
-                conversation = Conversation(self._engine.model, longest=LONGEST)
-                talk = Talk(secrets.token_urlsafe(12), conversation)
+                served = wanted or self._engine.first
+                conversation = Conversation(served.model, longest=LONGEST)
+                talk = Talk(secrets.token_urlsafe(12), served, conversation)
                 self._talks[talk.id] = talk
             talk.used = time.monotonic()
             self._talks.move_to_end(talk.id)
@@ -101,6 +105,7 @@ def speak(
     engine: Engine,
     job: Job,
     talk: Talk,
+    served: ServedModel,
     text: str,
     motion: Motion | None,
     task: str | None,
@@ -116,6 +121,7 @@ def speak(
         engine: makes the motions.
         job: that this is done for.
         talk: the conversation.
+        served: the model that answers; another than before is told what was said.
         text: what is said.
         motion: what goes with it.
         task: what is meant, or None.
@@ -132,29 +138,31 @@ def speak(
         raise InputError("this conversation is being answered already: wait for the reply, or stop it")
     motions: list[Motion] = []
     ranges: list[tuple[int, int]] = []
-    model = engine.model
+    model = served.model
 
     def make(task: str, request: str, given: Motion | None, frames: int | None, seed: int) -> Motion:
         seeds = sample_seeds(seed, count)
         if task == "pred" and given is not None:
             added = frames or usual_addition(model, given)
             asked = [continuation(model, given, added, one, request) for one in seeds]
-            made = engine.motions_for(job, asked, sampling(True))
+            made = engine.motions_for(job, served, asked, sampling(True))
             motions.extend(extended(given, one, clip, added) for one, clip in zip(asked, made))
             ranges.append((0, len(given)))
         elif task == "inbetween" and given is not None:
             head, tail = ends_of(given)
             wording = model.request_for(task)
             asked = [MotionRequest(wording, len(given), one, head, tail) for one in seeds]
-            motions.extend(engine.motions_for(job, asked, sampling(True)))
+            motions.extend(engine.motions_for(job, served, asked, sampling(True)))
             ranges.extend([(0, len(head)), (len(given) - len(tail), len(given))])
         else:
             wording = model.request_for("t2m", request)
             asked = [MotionRequest(wording, frames, one) for one in seeds]
-            motions.extend(engine.motions_for(job, asked, sampling(False)))
+            motions.extend(engine.motions_for(job, served, asked, sampling(False)))
         return motions[0]
 
     try:
+        if talk.served is not served:
+            talk.served, talk.conversation = served, talk.conversation.handed_to(model)
         reply = talk.conversation.reply(text, motion, task, frames, seed, lambda piece: on_text(piece), make)
         return Spoken(reply, motions, talk.conversation.turns[-1].given, ranges)
     finally:

@@ -159,7 +159,7 @@ class Guard:
 
 def _added_headers(path: str) -> list[tuple[bytes, bytes]]:
     added = dict(_HEADERS)
-    if not path.startswith((GRADIO, "/docs")):
+    if not path.startswith(GRADIO):
         added["content-security-policy"] = _PAGE_POLICY
     return [(name.encode(), value.encode()) for name, value in added.items()]
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -12,6 +19,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # Memory, processor time and open files of the server.
+        ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "motiongpt3_requests",
             "Requests, by route and status",
@@ -40,7 +49,7 @@ class Metrics:
         self.conversations = Gauge(
             "motiongpt3_conversations", "Conversations in memory", registry=self.registry
         )
-        self.ready = Gauge("motiongpt3_ready", "Whether requests are answered", registry=self.registry)
+        self.ready = Gauge("motiongpt3_ready", "Whether a model is loaded", ["model"], registry=self.registry)
 
     def batch(self, lane: str, rows: int, seconds: float) -> None:
         """Count a call of a lane."""

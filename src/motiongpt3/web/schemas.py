@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from motiongpt3.sampling import SEED_COUNT
 
@@ -17,21 +17,42 @@ Name = Annotated[str, Field(pattern=r"^[\w-]{8,40}$", description="Of a motion o
 Seconds = Annotated[float, Field(gt=0, le=60, description="Seconds; the model's limits are in /api/info.")]
 
 
+SOME_MOTION = "id-of-a-motion"
+"""Stands for a motion in examples; the page of the interface puts a real one in its place."""
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class SamplingOptions(_Request):
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+class ModelChoice(_Request):
+    """Which model is asked."""
+
+    model: str | None = Field(
+        None,
+        max_length=200,
+        description="One of /api/info's; by default the one that made the motion, else that of the "
+        "conversation, else the first.",
+    )
+
+
+class SamplingOptions(ModelChoice):
     """How to sample; what is left out is the model's own."""
 
     seed: int = Field(0, ge=0, lt=SEED_COUNT, description="Sample i has seed + i.")
     guidance: float | None = Field(None, ge=0, le=20, description="How strongly to follow the words.")
     steps: int | None = Field(None, ge=1, le=200, description="Of the scheduler.")
-    scheduler: str | None = Field(None, max_length=20, description="One of /api/info's.")
+    scheduler: str | None = Field(None, max_length=20, description="One of the model's in /api/info.")
 
 
 class GenerateRequest(SamplingOptions):
     """A motion from words."""
+
+    model_config = _example(prompt="a person waves with the left hand", seconds=3, seed=7)
 
     prompt: Prompt
     seconds: Seconds | None = Field(None, description="By default the model decides.")
@@ -41,6 +62,8 @@ class GenerateRequest(SamplingOptions):
 class ContinueRequest(SamplingOptions):
     """More of a motion; what is there stays as it is."""
 
+    model_config = _example(motion=SOME_MOTION, seconds=2, prompt="a person jumps")
+
     motion: Name
     seconds: Seconds | None = Field(None, description="To add; by default four, or as many as can be.")
     prompt: Prompt | None = Field(None, description="How it goes on.")
@@ -49,6 +72,8 @@ class ContinueRequest(SamplingOptions):
 
 class InbetweenRequest(SamplingOptions):
     """The middle of a motion; both its ends stay as they are."""
+
+    model_config = _example(motion=SOME_MOTION, keep=0.25)
 
     motion: Name
     end: Name | None = Field(None, description="A motion to arrive at, in the same world; needs seconds.")
@@ -68,11 +93,17 @@ class SegmentRequest(_Request):
 class TimelineRequest(SamplingOptions):
     """Prompts that follow each other in one motion."""
 
+    model_config = _example(
+        segments=[{"prompt": "a person walks forward", "seconds": 3}, {"prompt": "a person bows"}], seed=1
+    )
+
     segments: list[SegmentRequest] = Field(min_length=1, max_length=MAX_SEGMENTS)
 
 
-class CaptionRequest(_Request):
+class CaptionRequest(ModelChoice):
     """What a motion shows."""
+
+    model_config = _example(motion=SOME_MOTION)
 
     motion: Name
     prompt: Prompt | None = Field(None, description="A question about it.")
@@ -80,6 +111,8 @@ class CaptionRequest(_Request):
 
 class ChatRequest(SamplingOptions):
     """What is said in a conversation."""
+
+    model_config = _example(text="What is this person doing?", motion=SOME_MOTION)
 
     text: Prompt
     conversation: Name | None = Field(None, description="From an earlier answer; by default a new one.")
@@ -107,6 +140,7 @@ class MotionInfo(BaseModel):
     frames: int
     fps: float
     seconds: float
+    model: str | None = Field(description="Which one made it; none if it was given.")
     prompt: str | None
     seed: int | None
     command: str | None = Field(description="Makes it on the command line, if one command does.")
@@ -151,22 +185,33 @@ class FileFormat(BaseModel):
     suffix: str
 
 
+class ModelInfo(BaseModel):
+    """A model and what it can do; what is not known before it is loaded is null."""
+
+    name: str
+    ready: bool
+    stage: str = Field(description="What is being done to load it.")
+    failure: str | None = Field(description="Why it could not be loaded.")
+    about: dict[str, str] = Field({}, description="Names and values for people.")
+    tasks: list[str] = Field([], description="That a chat may name.")
+    chooses_task: bool = Field(False, description="Whether it can tell by itself which task is meant.")
+    fps: float | None = None
+    shortest_seconds: float | None = None
+    longest_seconds: float | None = None
+    schedulers: list[str] = []
+    scheduler: str | None = Field(None, description="Used by default, as are steps and guidance.")
+    steps: int | None = None
+    guidance: float | None = None
+
+
 class Info(BaseModel):
     """What the server can do."""
 
-    ready: bool
+    ready: bool = Field(description="Whether the first model is loaded.")
     stage: str
     failure: str | None
     version: str
-    model: str
-    about: dict[str, str]
-    fps: float | None
-    shortest_seconds: float | None
-    longest_seconds: float | None
-    schedulers: list[str]
-    scheduler: str | None
-    steps: int | None
-    guidance: float | None
+    models: list[ModelInfo] = Field(description="The first answers requests that name none.")
     formats: list[FileFormat]
     uploads: list[str]
     upload_bytes: int
@@ -176,4 +221,3 @@ class Info(BaseModel):
     max_prompt: int
     max_segments: int
     gradio: bool = Field(description="Whether Gradio is served at /gradio.")
-    answers_text: bool = Field(description="Whether the model can tell what a request wants.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,12 @@ from fastapi.staticfiles import StaticFiles
 
 from motiongpt3 import __version__
 from motiongpt3.errors import MotionGPT3Error
-from motiongpt3.models.locate import DEFAULT_MODEL
 from motiongpt3.web.api import make_router
 from motiongpt3.web.conversations import Conversations
-from motiongpt3.web.engine import Engine, Loader
+from motiongpt3.web.engine import Engine
 from motiongpt3.web.guard import GRADIO, Guard, Rules
 from motiongpt3.web.metrics import Metrics
+from motiongpt3.web.models import ServedModel
 from motiongpt3.web.service import Service
 from motiongpt3.web.store import Store
 from motiongpt3.web.uploads import MAX_BYTES
@@ -31,6 +31,22 @@ from motiongpt3.web.waiting import problem
 log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
+_ABOUT = "Human motion from words, and words from motion."
+_TAGS = [
+    {
+        "name": "make",
+        "description": "Motions and words. An answer comes when it is done, or, with Accept: "
+        "text/event-stream, as a stream of events: state (how many requests are before yours, and the "
+        "seconds that are expected), in a chat text as it is written, and done with the answer, or problem. "
+        "Closing the connection stops the work.",
+    },
+    {
+        "name": "files",
+        "description": "Motions that were made or given, by the id that whoever did so was told; each is "
+        "deleted when its time is over (expires_in).",
+    },
+    {"name": "state", "description": "What the server can do, and how it is."},
+]
 _SWEEP = 60.0  # seconds between looks for what is too old
 
 
@@ -40,7 +56,6 @@ class Settings:
 
     Attributes:
         out: folder for files that clients ask for.
-        model_name: as it was asked for.
         rules: what the guard lets through.
         timeout: seconds that a request may take.
         keep: seconds that a motion is kept.
@@ -50,7 +65,6 @@ class Settings:
     """
 
     out: Path
-    model_name: str = DEFAULT_MODEL
     rules: Rules = field(default_factory=Rules)
     timeout: float = 180.0
     keep: float = 3600.0
@@ -59,14 +73,14 @@ class Settings:
     gradio: bool = True
 
 
-def make_app(load: Loader, settings: Settings) -> FastAPI:
-    """The app; the model is loaded when it starts, and requests are answered with 503 until it is there.
+def make_app(models: Sequence[ServedModel], settings: Settings) -> FastAPI:
+    """The app; it loads the models when it starts, and answers requests for one with 503 until it is there.
 
     ``app.state.service`` is the `Service` behind it.
     """
     metrics = Metrics()
     engine = Engine(
-        load, settings.rows, waiting_per_client=settings.waiting_per_client, on_batch=metrics.batch
+        models, settings.rows, waiting_per_client=settings.waiting_per_client, on_batch=metrics.batch
     )
     store = Store(settings.out, settings.keep)
     service = Service(
@@ -74,7 +88,6 @@ def make_app(load: Loader, settings: Settings) -> FastAPI:
         store,
         Conversations(engine),
         metrics,
-        settings.model_name,
         settings.timeout,
         settings.gradio,
     )
@@ -92,9 +105,10 @@ def make_app(load: Loader, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="MotionGPT3",
         version=__version__,
-        description="Human motion from words, and words from motion.",
+        description=_ABOUT,
+        openapi_tags=_TAGS,
         lifespan=lifespan,
-        # Its page would load scripts from elsewhere.
+        # FastAPI's pages would load scripts from elsewhere; there is one of our own.
         docs_url=None,
         redoc_url=None,
     )
@@ -110,6 +124,10 @@ def make_app(load: Loader, settings: Settings) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def interface() -> FileResponse:
+        return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
 
     app.mount("/", StaticFiles(directory=STATIC, check_dir=False), name="static")
     return app

@@ -1,4 +1,4 @@
-"""What requests are answered with, whichever way they come: model, motions, and what they share."""
+"""What requests are answered with, whichever way they come: models, motions, and what they share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Full
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Header, HTTPException, Request
+from fastapi import Path as PathName
 
-from motiongpt3.generation.motions import Sampling
-from motiongpt3.models.locate import DEFAULT_MODEL
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
 from motiongpt3.web import schemas, uploads
@@ -19,10 +18,17 @@ from motiongpt3.web.conversations import Conversations
 from motiongpt3.web.engine import Engine
 from motiongpt3.web.lanes import Job
 from motiongpt3.web.metrics import Metrics
-from motiongpt3.web.outputs import command_line
+from motiongpt3.web.models import ServedModel
 from motiongpt3.web.schemas import MotionInfo
 from motiongpt3.web.store import Entry, Store
-from motiongpt3.web.wording import clean
+
+MotionName = Annotated[
+    str, PathName(pattern=r"^[\w-]{8,40}$", description="Its id.", examples=[schemas.SOME_MOTION])
+]
+ClientName = Annotated[
+    str | None,
+    Header(alias="X-Client", max_length=40, description="Tells apart clients that share an address."),
+]
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,10 @@ class Service:
     """What requests are answered with.
 
     Attributes:
-        engine: has the model.
+        engine: has the models.
         store: has the motions.
         conversations: those that are held.
         metrics: what is counted.
-        model_name: as it was asked for.
         timeout: seconds that a request may take.
         gradio: whether Gradio is served too.
     """
@@ -43,7 +48,6 @@ class Service:
     store: Store
     conversations: Conversations
     metrics: Metrics
-    model_name: str
     timeout: float
     gradio: bool = False
 
@@ -58,34 +62,23 @@ class Service:
         except KeyError:
             raise HTTPException(404, "no such motion: it was never here, or has been deleted") from None
 
-    def frames(self, seconds: float | None) -> int | None:
-        """A length in frames."""
-        return None if seconds is None else max(round(seconds * self.engine.model.fps), 1)
-
-    def sampling(self, asked: schemas.SamplingOptions, completing: bool = False) -> Sampling:
-        """How to sample; see `Engine.sampling`."""
-        return self.engine.sampling(asked.guidance, asked.steps, asked.scheduler, completing)
-
-    def prompt(self, text: str) -> str:
-        """A prompt as the model is given it.
+    def chosen(self, name: str | None, *entries: Entry) -> ServedModel | None:
+        """The model of that name, or else the one that made the first of some motions, or else none.
 
         Raises:
-            InputError: if nothing is left of it, or it is too long.
+            InputError: if there is none of that name.
         """
-        model = self.engine.model
-        text = clean(text, model.tokenizer)
-        model.validate_prompt(text)
-        return text
+        names = [name, *(entry.model for entry in entries)]
+        return next((self.engine.named(one) for one in names if one is not None), None)
+
+    def model(self, name: str | None, *entries: Entry) -> ServedModel:
+        """The model that is `chosen`, by default the first of all."""
+        return self.chosen(name, *entries) or self.engine.first
 
     def read(self, data: bytes, name: str) -> Motion:
-        """An uploaded motion, ready for the model."""
-        fps = self.engine.model.fps
+        """An uploaded motion, ready for the first model."""
+        fps = self.engine.first.model.fps
         return uploads.read_for_model(data, uploads.safe_name(name), self.store.folder, fps)
-
-    def command(self, verb: str, *words: str, **options: object) -> str:
-        """The command line that makes a sample with the model that is served."""
-        model = None if self.model_name == DEFAULT_MODEL else self.model_name
-        return command_line(verb, *words, **options, model=model)
 
     def info(self, entry: Entry) -> MotionInfo:
         """What is told of a motion."""
@@ -97,6 +90,7 @@ class Service:
             frames=len(motion),
             fps=motion.fps,
             seconds=round(motion.duration, 3),
+            model=entry.model,
             prompt=entry.prompt,
             seed=entry.seed,
             command=entry.command,
@@ -106,14 +100,15 @@ class Service:
         )
 
     def keep(
-        self, motions: Sequence[Motion], title: str, task: str, seed: int, **about: Any
+        self, served: ServedModel, motions: Sequence[Motion], title: str, task: str, seed: int, **about: Any
     ) -> list[MotionInfo]:
-        """Keep samples, and tell of them; ``command`` may be a function of a sample's seed."""
+        """Keep samples of a model, and tell of them; ``command`` may be a function of a sample's seed."""
         command: Callable[[int], str] | None = about.pop("command", None)
         infos = []
         for motion, one in zip(motions, sample_seeds(seed, len(motions))):
             written = command(one) if command else None
-            infos.append(self.info(self.store.add(motion, title, task, seed=one, command=written, **about)))
+            entry = self.store.add(motion, title, task, model=served.name, seed=one, command=written, **about)
+            infos.append(self.info(entry))
         return infos
 
 

@@ -31,6 +31,7 @@ class Entry:
         motion: the motion.
         title: for people and file names.
         task: which task made it; "upload" for one that was given.
+        model: name of the one that made it, or None.
         prompt: words it was made from.
         seed: of its noise.
         command: that makes it again, if one command does.
@@ -43,6 +44,7 @@ class Entry:
     motion: Motion
     title: str
     task: str
+    model: str | None = None
     prompt: str | None = None
     seed: int | None = None
     command: str | None = None
