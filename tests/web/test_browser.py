@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from motiongpt3.body.embedded import embedded_body
+from motiongpt3.body.fitting import fit_body
 from motiongpt3.models.motiongpt import MotionGPT3
 from motiongpt3.models.placeholders import ANSWERS
 from motiongpt3.motion.formats import write_motion
+from motiongpt3.motion.motion import Motion
 from tests import tiny
+from tests.figures import raising_arm
 from tests.web.browsing import (
     NEWEST,
     downloaded,
@@ -28,6 +32,40 @@ from tests.web.browsing import (
 )
 from tests.web.readers import check_file
 from tests.web.running import running
+
+VERTICES = """viewer => {
+    const { mesh, skeleton } = viewer.stage.figures[0], found = [];
+    const { position, skinIndex, skinWeight } = mesh.geometry.attributes;
+    for (let vertex = 0; vertex < position.count; vertex += 50) {
+        const [x, y, z] = position.array.slice(vertex * 3, vertex * 3 + 3), place = [0, 0, 0];
+        for (let bone = 4 * vertex; bone < 4 * vertex + 4; bone++) {
+            const first = 16 * skinIndex.array[bone], m = skeleton.boneMatrices.slice(first, first + 16);
+            for (let axis = 0; axis < 3; axis++)
+                place[axis] +=
+                    skinWeight.array[bone] * (m[axis] * x + m[4 + axis] * y + m[8 + axis] * z + m[12 + axis]);
+        }
+        found.push(place);
+    }
+    return found;
+}"""
+"""Where the graphics card puts every 50th vertex of a viewer's first figure."""
+GREEN = """viewer => {
+    const { width, height } = viewer.canvas;
+    const pixels = viewer.canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    let count = 0;
+    for (let at = 0; at < pixels.length; at += 4)
+        count += pixels[at + 1] > pixels[at] + 20 && pixels[at + 1] > pixels[at + 2] + 8;
+    return count / (width * height);
+}"""
+"""How much of a viewer's picture is green."""
+COUNT_PICTURES = """viewer => {
+    const { stage } = viewer, draw = stage.draw;
+    viewer.pictures = 0;
+    stage.draw = seconds => {
+        viewer.pictures++;
+        return draw.call(stage, seconds);
+    };
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -272,3 +310,131 @@ def test_the_page_of_the_interface_sends_examples(browser: Any, address: str) ->
         assert f'"id": "{motion[1]}"' in made
         page.get_by_role("link", name="MotionGPT3").click()
         page.wait_for_selector(".pill[data-state=ready]")
+
+
+def of_viewer(page: Any, script: str) -> Any:
+    """What a script of the newest viewer gives: a function of it, or the end of an expression."""
+    newest = page.evaluate_handle("[...document.querySelectorAll('.viewer:not(.quiet)')].at(-1).viewer")
+    return page.evaluate(script if "=>" in script else f"viewer => viewer.{script}", newest)
+
+
+def give(page: Any, motion: Motion, tmp_path: Path) -> None:
+    """Give a motion and ask about it, so that it has a viewer, which stands still."""
+    write_motion(motion, tmp_path / "clip.npy")
+    page.set_input_files("input[type=file]", tmp_path / "clip.npy")
+    page.wait_for_selector(".attached button")
+    say(page, "what is it?")
+    page.wait_for_selector(".said .viewer")
+    wait_for_reply(page)
+    of_viewer(page, "pause()")
+    page.locator(".said canvas").focus()
+    page.keyboard.press("Home")
+
+
+def wait_for_figure(page: Any, name: str) -> None:
+    wait_until(lambda: set(of_viewer(page, "figures")) == {name})
+
+
+def drawn(page: Any) -> bytes:
+    """The picture of the newest viewer, after whatever was to be drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return bytes(page.locator(".viewer:not(.quiet) canvas").last.screenshot())
+
+
+def test_the_body_is_where_it_was_fitted(page: Any, tmp_path: Path) -> None:
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, "body")
+    joints = np.array(of_viewer(page, "viewer => Array.from(viewer.joints)"), np.float32).reshape(-1, 22, 3)
+    fitted = fit_body(Motion.from_joints(joints, 20.0), embedded_body()).vertices()[:, ::50].numpy()
+
+    def vertices(number: float) -> np.ndarray:
+        of_viewer(page, f"seek({number})")
+        return np.array(of_viewer(page, VERTICES))
+
+    for number in (0, 3, 7):
+        np.testing.assert_allclose(vertices(number), fitted[number], atol=2e-3)
+    # Between frames it is between poses.
+    between = vertices(3.5)
+    np.testing.assert_allclose(between, (fitted[3] + fitted[4]) / 2, atol=0.03)
+    assert np.abs(between - fitted[3]).max() > 0.03
+
+
+def test_figures_can_be_chosen_and_are_remembered(page: Any, tmp_path: Path) -> None:
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, "body")
+    pictures = {"body": drawn(page)}
+    for name in ("capsules", "bones"):
+        page.keyboard.press("b")
+        wait_for_figure(page, name)
+        pictures[name] = drawn(page)
+    assert len(set(pictures.values())) == 3
+    page.reload()
+    page.wait_for_selector(".pill[data-state=ready]")
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, "bones")
+    assert drawn(page) == pictures["bones"]
+    page.get_by_label("Figure").last.select_option("Body")
+    wait_for_figure(page, "body")
+    assert drawn(page) == pictures["body"]
+
+
+@pytest.mark.parametrize("name", ["body", "capsules", "bones"])
+def test_given_frames_are_tinted(page: Any, tmp_path: Path, name: str) -> None:
+    page.evaluate(f"localStorage.setItem('figure', '{name}')")
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, name)
+    of_viewer(page, "viewer => { viewer.takes[0].info.given = [[0, 5]]; }")
+    green = []
+    for number in (2, 6):
+        of_viewer(page, f"seek({number})")
+        drawn(page)
+        green.append(of_viewer(page, GREEN))
+    assert green[0] > 0.002
+    assert green[1] < 0.1 * green[0]
+
+
+def test_ghosts_and_shadows_are_drawn_of_the_body(page: Any, tmp_path: Path) -> None:
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, "body")
+    alone = drawn(page)
+    faces = len(embedded_body().faces)
+    assert 2 * faces <= of_viewer(page, "stage.counts")["triangles"] < 3 * faces
+    page.keyboard.press("g")
+    assert drawn(page) != alone
+    page.keyboard.press("g")
+    assert drawn(page) == alone
+
+
+def test_nothing_is_drawn_while_nothing_changes(page: Any, tmp_path: Path) -> None:
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, "body")
+    drawn(page)
+    of_viewer(page, COUNT_PICTURES)
+    for _ in range(5):
+        drawn(page)
+    assert of_viewer(page, "pictures") == 0
+    page.keyboard.press("ArrowRight")
+    drawn(page)
+    assert of_viewer(page, "pictures") > 0
+
+
+def test_without_a_body_there_are_capsules(page: Any, tmp_path: Path) -> None:
+    page.route("**/api/motions/*/pose", lambda route: route.abort())
+    give(page, raising_arm("left", 8), tmp_path)
+    page.wait_for_selector(".said .legend:has-text('The body cannot be shown.')")
+    assert of_viewer(page, "figures") == ["capsules"]
+    page.unroute("**/api/motions/*/pose")
+    for name in ("capsules", "bones", "body"):
+        page.keyboard.press("b")
+        wait_for_figure(page, name)
+    assert page.locator(".said .legend").text_content() == ""
+
+
+def test_a_body_that_is_late_takes_over_from_capsules(page: Any, tmp_path: Path) -> None:
+    held: list[Any] = []
+    page.route("**/api/motions/*/pose", lambda route: held.append(route))
+    give(page, raising_arm("left", 8), tmp_path)
+    wait_for_figure(page, "capsules")
+    assert page.locator(".said .legend").text_content() == ""
+    held[0].continue_()
+    wait_for_figure(page, "body")

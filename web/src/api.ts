@@ -82,8 +82,12 @@ export async function info(): Promise<Info> {
   return (await request("api/info")).json() as Promise<Info>;
 }
 
+export async function bytes(path: string): Promise<ArrayBuffer> {
+  return (await request(path)).arrayBuffer();
+}
+
 export async function clip(id: string): Promise<Clip> {
-  return parseClip(await (await request(`api/motions/${id}/frames`)).arrayBuffer());
+  return parseClip(await bytes(`api/motions/${id}/frames`));
 }
 
 export async function upload(file: File): Promise<MotionInfo> {

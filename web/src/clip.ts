@@ -5,6 +5,8 @@ export const JOINTS = [
   "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
   "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
 ] as const;
+/** Of each joint, the one that it hangs on. */
+export const PARENTS = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19];
 
 const HEADER_BYTES = 16;
 

@@ -19,7 +19,7 @@ export function h<Name extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-const ICONS = {
+export const ICONS = {
   play: "M7 4.5v15l12-7.5z",
   pause: "M7 5h3.5v14H7zM13.5 5H17v14h-3.5z",
   loop: "M4 11a7 7 0 0 1 12-4.6V4h2v6h-6V8h2.8A5 5 0 0 0 6 11zM20 13a7 7 0 0 1-12 4.6V20H6v-6h6v2H9.200A5 5 0 0 0 18 13z",

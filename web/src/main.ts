@@ -73,11 +73,12 @@ const gradio = h("a", { href: "gradio/", hidden: true }, "Gradio");
 const drop = h("div", { class: "drop", hidden: true, "aria-hidden": "true" }, "Drop a motion file here");
 
 document.body.append(
-  h("header", {},
-    h("a", { class: "brand", href: "./" }, "MotionGPT3"), status,
-    h("nav", { "aria-label": "Also here" },
-      h("a", { href: "docs" }, "API"), gradio, theme)),
-  banner,
+  h("div", { class: "top" },
+    h("header", {},
+      h("a", { class: "brand", href: "./" }, "MotionGPT3"), status,
+      h("nav", { "aria-label": "Also here" },
+        h("a", { href: "docs" }, "API"), gradio, theme)),
+    banner),
   h("main", {}, welcome, conversation.element),
   composer, drop);
 
@@ -182,7 +183,7 @@ async function greet(): Promise<void> {
     id: "", title: "a person waves", task: "t2m", frames: moving.frames, fps: moving.fps, seconds: moving.frames / moving.fps,
     prompt: null, seed: null, command: null, given: [], segments: [], expires_in: 0,
   };
-  const viewer = new Viewer([{ clip: moving, info }], null, true);
+  const viewer = new Viewer([{ clip: moving, info, pose: "examples/hello.pose" }], null, true);
   welcome.querySelector(".hero")!.append(viewer.element);
 }
 
@@ -276,4 +277,7 @@ document.addEventListener("drop", (event) => {
 setTheme(preferredTheme(), false);
 setMode("chat");
 void watch();
-greet().catch((error: unknown) => console.warn("no greeting", error));
+greet().catch((error: unknown) => {
+  console.warn("no greeting", error);
+  welcome.querySelector(".hero")!.remove();
+});

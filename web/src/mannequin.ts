@@ -1,9 +1,8 @@
-/** The figure: 22 joints dressed in tapered capsules, warm on its left and cool on its right. */
+/** Figures made of tapered capsules between joints: a mannequin, and a skeleton of thin bones. */
 
-import {
-  BufferAttribute, BufferGeometry, Color, Group, Mesh, MeshBasicMaterial, MeshStandardMaterial, Vector3,
-} from "three";
-import { type Clip, JOINTS } from "./clip";
+import { BufferAttribute, BufferGeometry, Color, Matrix4, Quaternion, Vector3 } from "three";
+import { type Clip, JOINTS, PARENTS } from "./clip";
+import type { Shape } from "./figure";
 
 /** Hip-knee-ankle in metres of the body that the radii are for. */
 const REFERENCE_LEG = 0.82;
@@ -40,7 +39,7 @@ const SIDE: [string, string, number, number][] = [
   ["elbow", "wrist", 0.043, 0.032], ["wrist", "hand", 0.04, 0.034],
 ];
 
-const LIMBS: Limb[] = [
+const MANNEQUIN: Limb[] = [
   limb("left_hip", "right_hip", 0.07, 0.07, "middle"),
   limb("pelvis", "spine1", 0.09, 0.1, "middle"),
   limb("spine1", "chest", 0.1, 0.128, "middle"),
@@ -54,55 +53,93 @@ const LIMBS: Limb[] = [
   limb("face_left", "face_right", 0.036, 0.036, "face"),
 ];
 
-const COLOURS: Record<Tone, number> = { left: 0xee7a34, right: 0x2a7ccd, middle: 0xe2e0dc, face: 0x464a54 };
-const GIVEN_COLOURS: Record<Tone, number> = { left: 0x8fae9b, right: 0x6f9c8a, middle: 0xb9d3c6, face: 0x3c5249 };
+/** Every joint as a ball, with a stick to the one that it hangs on. */
+const SKELETON: Limb[] = [
+  limb("head", "skull", 0.013, 0.013, "middle"),
+  limb("skull", "skull", 0.05, 0.05, "middle"),
+  ...JOINTS.flatMap((name, joint) => {
+    const tone: Tone = name.startsWith("left") ? "left" : name.startsWith("right") ? "right" : "middle";
+    const ball = limb(name, name, 0.023, 0.023, tone);
+    return joint ? [ball, limb(JOINTS[PARENTS[joint]!]!, name, 0.013, 0.01, tone)] : [ball];
+  }),
+];
 
-function materials(colours: Record<Tone, number>): Record<Tone, MeshStandardMaterial> {
-  const make = (tone: Tone) => new MeshStandardMaterial({ color: new Color(colours[tone]), roughness: 0.58 });
-  return { left: make("left"), right: make("right"), middle: make("middle"), face: make("face") };
-}
+type Palette = Record<Tone, number>;
 
-const MADE = materials(COLOURS);
-const GIVEN = materials(GIVEN_COLOURS);
-const ghostMaterial = new MeshBasicMaterial({
-  color: 0x8b95a7, transparent: true, opacity: 0.3,
-});
+const MANNEQUIN_MADE: Palette = { left: 0xee7a34, right: 0x2a7ccd, middle: 0xe2e0dc, face: 0x464a54 };
+const MANNEQUIN_GIVEN: Palette = { left: 0x8fae9b, right: 0x6f9c8a, middle: 0xb9d3c6, face: 0x3c5249 };
+const SKELETON_MADE: Palette = { ...MANNEQUIN_MADE, middle: 0x76829a };
+const SKELETON_GIVEN: Palette = { left: 0x5fa585, right: 0x4b9074, middle: 0x6fb595, face: 0x3c5249 };
 
-const RINGS = 7;
-const SECTORS = 18;
+/** How finely capsules are made: rings of each end, and sectors around. */
+const SMOOTH: [number, number] = [7, 18];
+const COARSE: [number, number] = [3, 10];
 
-/** A capsule from the origin to (0, length, 0) whose radius changes evenly. */
-function capsule(length: number, startRadius: number, endRadius: number): BufferGeometry {
-  const positions: number[] = [];
-  const normals: number[] = [];
-  const indices: number[] = [];
-  const ring = (centre: number, radius: number, latitude: number) => {
-    for (let sector = 0; sector <= SECTORS; sector++) {
-      const angle = (sector / SECTORS) * 2 * Math.PI;
-      const normal = [Math.cos(latitude) * Math.cos(angle), Math.sin(latitude), Math.cos(latitude) * Math.sin(angle)];
-      positions.push(radius * normal[0]!, centre + radius * normal[1]!, radius * normal[2]!);
-      normals.push(...(normal as [number, number, number]));
-    }
-  };
-  // Where the cone touches both balls.
-  const tilt = length > 1e-6 ? Math.asin(Math.max(-1, Math.min(1, (startRadius - endRadius) / length))) : 0;
-  for (let step = 0; step <= RINGS; step++) ring(0, startRadius, -Math.PI / 2 + (step / RINGS) * (Math.PI / 2 + tilt));
-  for (let step = 0; step <= RINGS; step++) ring(length, endRadius, tilt + (step / RINGS) * (Math.PI / 2 - tilt));
-  const row = SECTORS + 1;
-  for (let band = 0; band < 2 * RINGS + 1; band++) {
-    for (let sector = 0; sector < SECTORS; sector++) {
-      const corner = band * row + sector;
-      indices.push(corner, corner + row, corner + 1, corner + 1, corner + row, corner + row + 1);
+/** Vertices of many parts, as they are put together. */
+class Parts {
+  readonly positions: number[] = [];
+  readonly normals: number[] = [];
+  readonly indices: number[] = [];
+  readonly part: number[] = [];
+
+  constructor(private readonly rings: number, private readonly sectors: number) {}
+
+  /** Adds a capsule from the origin to (0, length, 0) whose radius changes evenly. */
+  capsule(length: number, startRadius: number, endRadius: number, part: number): void {
+    const first = this.positions.length / 3;
+    // Where the cone touches both balls.
+    const tilt = length > 1e-6 ? Math.asin(Math.max(-1, Math.min(1, (startRadius - endRadius) / length))) : 0;
+    for (let step = 0; step <= this.rings; step++) this.ring(0, startRadius, -Math.PI / 2 + (step / this.rings) * (Math.PI / 2 + tilt), part);
+    for (let step = 0; step <= this.rings; step++) this.ring(length, endRadius, tilt + (step / this.rings) * (Math.PI / 2 - tilt), part);
+    const row = this.sectors + 1;
+    for (let band = 0; band < 2 * this.rings + 1; band++) {
+      for (let sector = 0; sector < this.sectors; sector++) {
+        const corner = first + band * row + sector;
+        this.indices.push(corner, corner + row, corner + 1, corner + 1, corner + row, corner + row + 1);
+      }
     }
   }
-  const geometry = new BufferGeometry();
-  geometry.setAttribute("position", new BufferAttribute(new Float32Array(positions), 3));
-  geometry.setAttribute("normal", new BufferAttribute(new Float32Array(normals), 3));
-  geometry.setIndex(indices);
-  return geometry;
+
+  private ring(centre: number, radius: number, latitude: number, part: number): void {
+    for (let sector = 0; sector <= this.sectors; sector++) {
+      const angle = (sector / this.sectors) * 2 * Math.PI;
+      const [x, y, z] = [Math.cos(latitude) * Math.cos(angle), Math.sin(latitude), Math.cos(latitude) * Math.sin(angle)];
+      this.positions.push(radius * x, centre + radius * y, radius * z);
+      this.normals.push(x, y, z);
+      this.part.push(part);
+    }
+  }
+
+  /** The mesh; each vertex has the tone of its part, and moves with that alone. */
+  geometry(tones: Tone[], palette: Palette): BufferGeometry {
+    const geometry = new BufferGeometry();
+    const colours = this.part.flatMap((part) => new Color(palette[tones[part]!]).toArray());
+    const add = (name: string, values: ArrayLike<number>, size: number) =>
+      geometry.setAttribute(name, new BufferAttribute(Float32Array.from(values), size));
+    add("position", this.positions, 3);
+    add("normal", this.normals, 3);
+    add("color", colours, 3);
+    add("skinIndex", this.part.flatMap((part) => [part, 0, 0, 0]), 4);
+    add("skinWeight", this.part.flatMap(() => [1, 0, 0, 0]), 4);
+    geometry.setIndex(this.indices);
+    return geometry;
+  }
 }
 
+const P = Object.fromEntries(POINTS) as Record<string, number>;
+const SIDES = (["left", "right"] as const).map((side) => ({
+  ankle: P[`${side}_ankle`]!, knee: P[`${side}_knee`]!, foot: P[`${side}_foot`]!, heel: P[`${side}_heel`]!,
+  toe: P[`${side}_toe`]!, wrist: P[`${side}_wrist`]!, elbow: P[`${side}_elbow`]!, hand: P[`${side}_hand`]!,
+}));
+const FACE: [string, number][] = [["face_left", 1], ["face_right", -1]];
+
+// What the points of a frame are computed with.
 const next = new Vector3();
+const up = new Vector3();
+const across = new Vector3();
+const forward = new Vector3();
+const along = new Vector3();
+const shin = new Vector3();
 const unit = (vector: Vector3): Vector3 => (vector.lengthSq() > 1e-12 ? vector.normalize() : vector.set(0, 1, 0));
 
 /** All points of a frame, or of a moment between two: the joints, and those that follow from them. */
@@ -116,25 +153,26 @@ function dress(clip: Clip, frame: number, size: number, points: Vector3[]): void
       points[joint]!.lerp(next, frame - before);
     }
   }
-  const at = (name: string): Vector3 => points[point(name)]!;
-  const up = unit(at("head").clone().sub(at("spine3")));
-  const across = unit(at("left_shoulder").clone().sub(at("right_shoulder")));
-  const forward = unit(across.cross(up));
-  const side = up.clone().cross(forward);
-  at("skull").copy(at("head")).addScaledVector(up, 0.075 * size).addScaledVector(forward, 0.01 * size);
-  const face = at("skull").clone().addScaledVector(forward, 0.099 * size).addScaledVector(up, 0.018 * size);
-  at("face_left").copy(face).addScaledVector(side, 0.03 * size);
-  at("face_right").copy(face).addScaledVector(side, -0.03 * size);
-  at("chest").copy(at("spine3")).addScaledVector(up, 0.03 * size).addScaledVector(forward, 0.012 * size);
-  for (const name of ["left", "right"]) {
-    const ankle = at(`${name}_ankle`);
-    const along = unit(at(`${name}_foot`).clone().sub(ankle));
-    const shin = unit(ankle.clone().sub(at(`${name}_knee`)));
-    const flat = unit(along.clone().addScaledVector(shin, -0.6 * along.dot(shin)));
-    at(`${name}_heel`).copy(ankle).addScaledVector(shin, 0.03 * size).addScaledVector(flat, -0.035 * size);
-    at(`${name}_toe`).copy(at(`${name}_foot`)).addScaledVector(flat, 0.055 * size);
-    const forearm = unit(at(`${name}_wrist`).clone().sub(at(`${name}_elbow`)));
-    at(`${name}_hand`).copy(at(`${name}_wrist`)).addScaledVector(forearm, 0.085 * size);
+  const at = (index: number): Vector3 => points[index]!;
+  unit(up.subVectors(at(P["head"]!), at(P["spine3"]!)));
+  unit(across.subVectors(at(P["left_shoulder"]!), at(P["right_shoulder"]!)));
+  unit(forward.crossVectors(across, up));
+  across.crossVectors(up, forward);
+  at(P["skull"]!).copy(at(P["head"]!)).addScaledVector(up, 0.075 * size).addScaledVector(forward, 0.01 * size);
+  for (const [name, sign] of FACE) {
+    at(P[name]!).copy(at(P["skull"]!)).addScaledVector(forward, 0.099 * size).addScaledVector(up, 0.018 * size)
+      .addScaledVector(across, 0.03 * sign * size);
+  }
+  at(P["chest"]!).copy(at(P["spine3"]!)).addScaledVector(up, 0.03 * size).addScaledVector(forward, 0.012 * size);
+  for (const side of SIDES) {
+    unit(along.subVectors(at(side.foot), at(side.ankle)));
+    unit(shin.subVectors(at(side.ankle), at(side.knee)));
+    // The way the sole goes.
+    unit(along.addScaledVector(shin, -0.6 * along.dot(shin)));
+    at(side.heel).copy(at(side.ankle)).addScaledVector(shin, 0.03 * size).addScaledVector(along, -0.035 * size);
+    at(side.toe).copy(at(side.foot)).addScaledVector(along, 0.055 * size);
+    unit(along.subVectors(at(side.wrist), at(side.elbow)));
+    at(side.hand).copy(at(side.wrist)).addScaledVector(along, 0.085 * size);
   }
 }
 
@@ -163,80 +201,58 @@ function bodySize(clip: Clip): number {
 
 const UP = new Vector3(0, 1, 0);
 
-/** A figure that shows any frame of a clip. */
-export class Mannequin extends Group {
-  private readonly meshes: Mesh[];
-  private readonly lengths: number[];
-  private readonly points: Vector3[];
+class Capsules implements Shape {
+  readonly made: BufferGeometry;
+  readonly given: BufferGeometry;
+  readonly parts: number;
   private readonly size: number;
+  private readonly points: Vector3[];
+  private readonly lengths: number[];
   private readonly direction = new Vector3();
-  private tinted = false;
+  private readonly turn = new Quaternion();
+  private readonly scale = new Vector3();
+  private readonly matrix = new Matrix4();
 
-  constructor(private readonly clip: Clip) {
-    super();
+  constructor(private readonly clip: Clip, private readonly limbs: Limb[], made: Palette, given: Palette, fineness: [number, number]) {
     this.size = bodySize(clip);
+    this.parts = limbs.length;
     this.points = Array.from({ length: POINTS.size }, () => new Vector3());
     dress(clip, 0, this.size, this.points);
-    this.lengths = LIMBS.map((one) => this.points[one.start]!.distanceTo(this.points[one.end]!));
-    this.meshes = LIMBS.map((one, index) => {
-      const geometry = capsule(this.lengths[index]!, one.startRadius * this.size, one.endRadius * this.size);
-      const mesh = new Mesh(geometry, MADE[one.tone]);
-      mesh.castShadow = true;
-      mesh.receiveShadow = true;
-      mesh.frustumCulled = false;
-      return mesh;
-    });
-    this.add(...this.meshes);
-    this.show(0, false);
+    this.lengths = limbs.map((one) => this.points[one.start]!.distanceTo(this.points[one.end]!));
+    const parts = new Parts(...fineness);
+    limbs.forEach((one, part) =>
+      parts.capsule(this.lengths[part]!, one.startRadius * this.size, one.endRadius * this.size, part));
+    const tones = limbs.map((one) => one.tone);
+    this.made = parts.geometry(tones, made);
+    this.given = parts.geometry(tones, given);
   }
 
-  /** Takes the pose of a frame, tinted if that frame was given. */
-  show(frame: number, given: boolean): void {
+  pose(frame: number, matrices: Float32Array): void {
     dress(this.clip, frame, this.size, this.points);
-    LIMBS.forEach((one, index) => this.place(this.meshes[index]!, one, this.lengths[index]!));
-    if (given !== this.tinted) {
-      this.tinted = given;
-      LIMBS.forEach((one, index) => {
-        this.meshes[index]!.material = (given ? GIVEN : MADE)[one.tone];
-      });
-    }
-  }
-
-  /** The pose of a frame as one pale mesh that stays. */
-  ghost(frame: number): Mesh {
-    this.show(frame, this.tinted);
-    const positions: number[] = [];
-    const indices: number[] = [];
-    const vertex = new Vector3();
-    for (const mesh of this.meshes) {
-      mesh.updateMatrix();
-      const from = mesh.geometry.getAttribute("position");
-      const first = positions.length / 3;
-      for (let index = 0; index < from.count; index++) {
-        vertex.fromBufferAttribute(from, index).applyMatrix4(mesh.matrix);
-        positions.push(vertex.x, vertex.y, vertex.z);
+    for (let part = 0; part < this.parts; part++) {
+      const one = this.limbs[part]!;
+      const start = this.points[one.start]!;
+      const length = this.lengths[part]!;
+      const now = this.direction.subVectors(this.points[one.end]!, start).length();
+      this.turn.identity();
+      this.scale.set(1, 1, 1);
+      if (now > 1e-6 && length > 1e-6) {
+        this.turn.setFromUnitVectors(UP, this.direction.divideScalar(now));
+        // Bones of generated motion change their length by millimetres.
+        this.scale.y = now / length;
       }
-      for (const index of mesh.geometry.getIndex()!.array) indices.push(first + index);
+      this.matrix.compose(start, this.turn, this.scale).toArray(matrices, part * 16);
     }
-    const geometry = new BufferGeometry();
-    geometry.setAttribute("position", new BufferAttribute(new Float32Array(positions), 3));
-    geometry.setIndex(indices);
-    return new Mesh(geometry, ghostMaterial);
   }
 
   dispose(): void {
-    for (const mesh of this.meshes) mesh.geometry.dispose();
-  }
-
-  private place(mesh: Mesh, one: Limb, length: number): void {
-    const start = this.points[one.start]!;
-    this.direction.copy(this.points[one.end]!).sub(start);
-    const now = this.direction.length();
-    mesh.position.copy(start);
-    if (now > 1e-6 && length > 1e-6) {
-      mesh.quaternion.setFromUnitVectors(UP, this.direction.divideScalar(now));
-      // Bones of generated motion change their length by millimetres.
-      mesh.scale.set(1, now / length, 1);
-    }
+    this.made.dispose();
+    this.given.dispose();
   }
 }
+
+/** A mannequin, warm on its left and cool on its right. */
+export const mannequin = (clip: Clip): Shape => new Capsules(clip, MANNEQUIN, MANNEQUIN_MADE, MANNEQUIN_GIVEN, SMOOTH);
+
+/** The 22 joints, with thin bones between them. */
+export const skeleton = (clip: Clip): Shape => new Capsules(clip, SKELETON, SKELETON_MADE, SKELETON_GIVEN, COARSE);

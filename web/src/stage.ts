@@ -1,86 +1,66 @@
-/** What a viewer shows: a floor, figures, where they go; drawn by one renderer that all viewers share. */
+/** What a viewer shows: figures, where they go, and the camera that looks at them. */
 
-import {
-  BufferAttribute, BufferGeometry, Color, DirectionalLight, Fog, Group, HemisphereLight, Line, LineBasicMaterial, Mesh,
-  PCFShadowMap, PerspectiveCamera, PlaneGeometry, Scene, ShaderMaterial, ShadowMaterial, SRGBColorSpace, Vector3,
-  WebGLRenderer,
-} from "three";
+import { BufferAttribute, BufferGeometry, Color, DoubleSide, Group, Mesh, MeshBasicMaterial, PerspectiveCamera, Vector3 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 import { type Clip, JOINTS } from "./clip";
-import { Mannequin } from "./mannequin";
+import { Figure, Ghost, type Shape } from "./figure";
+import { theatre } from "./theatre";
 
 /** Seconds over which the camera follows. */
 const FOLLOW_SECONDS = 0.35;
 const GHOSTS = 6;
-
-export interface Look {
-  background: number;
-  floor: number;
-  line: number;
-  shadow: number;
-}
-
-export const LIGHT: Look = { background: 0xe9edf3, floor: 0xe3e8ef, line: 0xb9c3d2, shadow: 0.26 };
-export const DARK: Look = { background: 0x1b1f27, floor: 0x20252e, line: 0x3b4453, shadow: 0.5 };
+/** Metres around the outermost actor in which there are shadows. */
+const SHADOW_REACH = 3;
 
 /** One figure with its clip. */
 export interface Actor {
   clip: Clip;
+  /** Where the movement of the body is. */
+  pose: string;
   given: (frame: number) => boolean;
 }
 
-let shared: WebGLRenderer | null = null;
+/** Half the width of a path, metres. */
+const PATH_WIDTH = 0.014;
+/** Metres that somebody must get around to have a path. */
+const LEAST_WAY = 0.25;
+const PATH = new MeshBasicMaterial({ vertexColors: true, side: DoubleSide });
 
-/** The renderer of all viewers: browsers allow few of them. Throws where there is no WebGL. */
-function renderer(): WebGLRenderer {
-  if (!shared) {
-    shared = new WebGLRenderer({ antialias: true, powerPreference: "low-power" });
-    shared.outputColorSpace = SRGBColorSpace;
-    shared.shadowMap.enabled = true;
-    shared.shadowMap.type = PCFShadowMap;
-  }
-  return shared;
-}
-
-const FLOOR_VERTEX = `
-varying vec3 place;
-void main() {
-  vec4 world = modelMatrix * vec4(position, 1.0);
-  place = world.xyz;
-  gl_Position = projectionMatrix * viewMatrix * world;
-}`;
-
-const FLOOR_FRAGMENT = `
-uniform vec3 floorColour, lineColour, backColour;
-uniform vec3 centre;
-varying vec3 place;
-float lines(vec2 at, float every, float width) {
-  vec2 scaled = at / every;
-  vec2 away = abs(fract(scaled - 0.5) - 0.5) / fwidth(scaled);
-  return 1.0 - min(min(away.x, away.y) / width, 1.0);
-}
-void main() {
-  float grid = max(lines(place.xz, 1.0, 1.4), 0.35 * lines(place.xz, 0.25, 1.0));
-  float fade = 1.0 - smoothstep(3.0, 11.0, distance(place.xz, centre.xz));
-  gl_FragColor = vec4(mix(backColour, mix(floorColour, lineColour, grid), fade), 1.0);
-  #include <colorspace_fragment>
-}`;
-
-/** The root's path as seen from above, with a moving part of it given. */
-function path(clip: Clip, given: (frame: number) => boolean): Line {
-  const positions = new Float32Array(clip.frames * 3);
-  const colours = new Float32Array(clip.frames * 3);
+/** The root's path as a ribbon on the floor, in the colours of what was given and made. */
+function path(clip: Clip, given: (frame: number) => boolean): Mesh {
+  const positions = new Float32Array(clip.frames * 6);
+  const colours = new Float32Array(clip.frames * 6);
+  const indices: number[] = [];
   const made = new Color(0xd9662a);
   const kept = new Color(0x4f8f78);
+  const x = (frame: number) => clip.joints[frame * JOINTS.length * 3]!;
+  const z = (frame: number) => clip.joints[frame * JOINTS.length * 3 + 2]!;
+  let [across, ahead] = [1, 0];
   for (let frame = 0; frame < clip.frames; frame++) {
-    const at = frame * JOINTS.length * 3;
-    positions.set([clip.joints[at]!, 0.006, clip.joints[at + 2]!], frame * 3);
-    (given(frame) ? kept : made).toArray(colours, frame * 3);
+    const [from, to] = [Math.max(frame - 1, 0), Math.min(frame + 1, clip.frames - 1)];
+    const length = Math.hypot(x(to) - x(from), z(to) - z(from));
+    if (length > 1e-3) [across, ahead] = [(z(to) - z(from)) / length, (x(from) - x(to)) / length];
+    const [dx, dz] = [across * PATH_WIDTH, ahead * PATH_WIDTH];
+    positions.set([x(frame) - dx, 0.003, z(frame) - dz, x(frame) + dx, 0.003, z(frame) + dz], frame * 6);
+    const colour = given(frame) ? kept : made;
+    colour.toArray(colours, frame * 6);
+    colour.toArray(colours, frame * 6 + 3);
+    const corner = 2 * frame;
+    if (frame) indices.push(corner - 2, corner, corner - 1, corner - 1, corner, corner + 1);
   }
   const geometry = new BufferGeometry();
   geometry.setAttribute("position", new BufferAttribute(positions, 3));
   geometry.setAttribute("color", new BufferAttribute(colours, 3));
-  return new Line(geometry, new LineBasicMaterial({ vertexColors: true }));
+  geometry.setIndex(indices);
+  return new Mesh(geometry, PATH);
+}
+
+/** Whether somebody goes anywhere. */
+function walks(clip: Clip): boolean {
+  return [0, 2].some((axis) => {
+    const [least, most] = reach(clip, axis);
+    return most - least > LEAST_WAY;
+  });
 }
 
 /** Highest and lowest of the root along an axis. */
@@ -98,46 +78,25 @@ function reach(clip: Clip, axis: number): [number, number] {
 export class Stage {
   readonly camera = new PerspectiveCamera(32, 1, 0.05, 60);
   follow = true;
-  private readonly scene = new Scene();
-  private readonly sun = new DirectionalLight(0xffffff, 2.1);
-  private readonly floor: Mesh<PlaneGeometry, ShaderMaterial>;
-  private readonly shade: Mesh<PlaneGeometry, ShadowMaterial>;
+  private readonly group = new Group();
   private readonly orbit: OrbitControls;
   private readonly context: CanvasRenderingContext2D;
   private places: Group[] = [];
-  private figures: Mannequin[] = [];
-  private ghosts: Group[] = [];
-  private paths: Line[] = [];
+  private figures: (Figure | null)[] = [];
+  private ghosts: Ghost[][] = [];
+  private paths: Mesh[] = [];
   private actors: Actor[] = [];
   private readonly focus = new Vector3();
+  private readonly step = new Vector3();
+  private ghostly = false;
   private settled = false;
   private framed = false;
   private gap = 0;
   private now = 0;
 
-  constructor(private readonly canvas: HTMLCanvasElement, look: Look, moved: () => void) {
-    renderer();
+  constructor(private readonly canvas: HTMLCanvasElement, moved: () => void) {
+    theatre();
     this.context = canvas.getContext("2d")!;
-    this.scene.fog = new Fog(look.background, 9, 22);
-    this.scene.add(new HemisphereLight(0xffffff, 0x9aa4b5, 1.7), this.sun, this.sun.target);
-    this.sun.castShadow = true;
-    this.sun.shadow.mapSize.set(1024, 1024);
-    this.sun.shadow.radius = 4;
-    this.sun.shadow.bias = -0.0006;
-    this.sun.shadow.normalBias = 0.01;
-    const box = this.sun.shadow.camera;
-    [box.left, box.right, box.top, box.bottom, box.near, box.far] = [-4, 4, 4, -4, 0.5, 16];
-    const plane = new PlaneGeometry(60, 60).rotateX(-Math.PI / 2);
-    const colours = { floorColour: { value: new Color() }, lineColour: { value: new Color() }, backColour: { value: new Color() } };
-    this.floor = new Mesh(plane, new ShaderMaterial({
-      vertexShader: FLOOR_VERTEX,
-      fragmentShader: FLOOR_FRAGMENT,
-      uniforms: { ...colours, centre: { value: new Vector3() } },
-    }));
-    this.floor.position.y = -0.004;
-    this.shade = new Mesh(plane, new ShadowMaterial({ opacity: 0.3 }));
-    this.shade.receiveShadow = true;
-    this.scene.add(this.floor, this.shade);
     this.orbit = new OrbitControls(this.camera, canvas);
     this.orbit.enableDamping = false;
     this.orbit.maxPolarAngle = Math.PI / 2 - 0.02;
@@ -145,41 +104,36 @@ export class Stage {
     this.orbit.maxDistance = 20;
     this.orbit.addEventListener("change", moved);
     canvas.style.touchAction = "pan-y";
-    this.dress(look);
   }
 
-  /** Takes other colours. */
-  dress(look: Look): void {
-    this.scene.background = new Color(look.background);
-    this.scene.fog!.color.set(look.background);
-    const uniforms = this.floor.material.uniforms;
-    uniforms["floorColour"]!.value.set(look.floor);
-    uniforms["lineColour"]!.value.set(look.line);
-    uniforms["backColour"]!.value.set(look.background);
-    this.shade.material.opacity = look.shadow;
-  }
-
-  /** Puts figures on the stage, side by side; the camera frames them. */
+  /** Puts actors on the stage, side by side; the camera frames them. They are seen once they wear something. */
   cast(actors: Actor[]): void {
-    for (const figure of this.figures) figure.dispose();
-    this.scene.remove(...this.places);
+    this.clear();
     this.actors = actors;
     const widths = actors.map((actor) => reach(actor.clip, 0));
-    const gap = Math.max(1.25, ...widths.map(([least, most]) => Math.min(most - least, 2.5) + 0.8));
-    this.figures = actors.map((actor) => new Mannequin(actor.clip));
-    this.ghosts = actors.map(() => new Group());
+    this.gap = Math.max(1.25, ...widths.map(([least, most]) => Math.min(most - least, 2.5) + 0.8));
+    this.figures = actors.map(() => null);
+    this.ghosts = actors.map(() => []);
     this.paths = actors.map((actor) => path(actor.clip, actor.given));
     this.places = actors.map((_, index) => {
       const place = new Group();
-      place.position.x = (index - (actors.length - 1) / 2) * gap;
-      place.add(this.figures[index]!, this.ghosts[index]!, this.paths[index]!);
-      return place;
+      place.position.x = (index - (actors.length - 1) / 2) * this.gap;
+      return place.add(this.paths[index]!);
     });
-    this.scene.add(...this.places);
-    this.gap = gap;
+    this.group.add(...this.places);
     this.framed = false;
     this.settled = false;
-    this.show(0);
+    theatre().leave(this.group);
+  }
+
+  /** Gives an actor a figure in place of what it wore. */
+  wear(index: number, shape: Shape): void {
+    this.undress(index);
+    const figure = new Figure(shape);
+    this.figures[index] = figure;
+    this.places[index]!.add(figure);
+    if (this.ghostly) this.haunt(index);
+    this.pose(index);
   }
 
   /** Looks at everybody from the front, a little from the side and from above. */
@@ -201,30 +155,57 @@ export class Stage {
   }
 
   setPathsShown(shown: boolean): void {
-    for (const line of this.paths) line.visible = shown;
+    this.paths.forEach((ribbon, index) => { ribbon.visible = shown && walks(this.actors[index]!.clip); });
   }
 
   setGhostsShown(shown: boolean): void {
-    this.figures.forEach((figure, index) => {
-      const group = this.ghosts[index]!;
-      if (shown && !group.children.length) {
-        const { frames } = this.actors[index]!.clip;
-        for (let ghost = 0; ghost < GHOSTS; ghost++) {
-          group.add(figure.ghost(Math.round((ghost / (GHOSTS - 1)) * (frames - 1))));
-        }
-      }
-      group.visible = shown;
+    this.ghostly = shown;
+    this.actors.forEach((_, index) => {
+      if (shown && !this.ghosts[index]!.length) this.haunt(index);
+      for (const ghost of this.ghosts[index]!) ghost.visible = shown;
     });
   }
 
   /** Takes the poses of a moment, in frames; who is done earlier stands still. */
   show(frame: number): void {
-    this.figures.forEach((figure, index) => {
-      const actor = this.actors[index]!;
-      const now = Math.min(frame, actor.clip.frames - 1);
-      figure.show(now, actor.given(Math.round(now)));
-    });
     this.now = frame;
+    for (let index = 0; index < this.figures.length; index++) this.pose(index);
+  }
+
+  private pose(index: number): void {
+    const { clip, given } = this.actors[index]!;
+    const now = Math.min(this.now, clip.frames - 1);
+    this.figures[index]?.show(now, given(Math.round(now)));
+  }
+
+  /** Poses of the whole clip around an actor that wears something. */
+  private haunt(index: number): void {
+    const { clip, given } = this.actors[index]!;
+    const shape = this.figures[index]?.shape;
+    if (!shape) return;
+    for (let ghost = 0; ghost < GHOSTS; ghost++) {
+      const frame = Math.round((ghost / (GHOSTS - 1)) * (clip.frames - 1));
+      this.ghosts[index]!.push(new Ghost(shape, frame, given(frame)));
+    }
+    this.places[index]!.add(...this.ghosts[index]!);
+  }
+
+  private undress(index: number): void {
+    const place = this.places[index]!;
+    for (const ghost of this.ghosts[index]!) ghost.dispose();
+    place.remove(...this.ghosts[index]!);
+    this.ghosts[index] = [];
+    const figure = this.figures[index];
+    if (!figure) return;
+    figure.dispose();
+    place.remove(figure);
+    this.figures[index] = null;
+  }
+
+  private clear(): void {
+    this.actors.forEach((_, index) => this.undress(index));
+    for (const ribbon of this.paths) ribbon.geometry.dispose();
+    this.group.clear();
   }
 
   /** Centre of all figures at a moment, at the height of their middle. */
@@ -252,28 +233,24 @@ export class Stage {
     }
     if (!this.framed) this.frame();
     this.framed = true;
-    const before = this.middle(this.now, new Vector3());
-    const late = this.follow && before.distanceTo(this.focus) > 0.005;
+    const step = this.middle(this.now, this.step).sub(this.focus);
+    const late = this.follow && step.length() > 0.005;
     if (this.follow) {
-      const share = this.settled ? 1 - Math.exp(-seconds / FOLLOW_SECONDS) : 1;
-      const step = before.sub(this.focus).multiplyScalar(share);
+      step.multiplyScalar(this.settled ? 1 - Math.exp(-seconds / FOLLOW_SECONDS) : 1);
       this.focus.add(step);
       this.orbit.target.add(step);
       this.camera.position.add(step);
     }
     this.settled = true;
-    const centre = this.orbit.target;
-    this.floor.position.set(Math.round(centre.x), -0.004, Math.round(centre.z));
-    this.shade.position.set(this.floor.position.x, 0, this.floor.position.z);
-    (this.floor.material.uniforms["centre"]!.value as Vector3).copy(centre);
-    this.sun.target.position.set(centre.x, 0, centre.z);
-    this.sun.position.set(centre.x - 2.2, 6.5, centre.z + 3.2);
-    const draws = renderer();
-    const size = draws.domElement;
-    if (size.width !== width || size.height !== height) draws.setSize(width, height, false);
-    draws.render(this.scene, this.camera);
-    this.context.drawImage(size, 0, 0);
+    theatre().enter(this.group, ((this.actors.length - 1) * this.gap) / 2 + SHADOW_REACH);
+    this.context.drawImage(theatre().draw(this.camera, this.orbit.target, width, height), 0, 0);
     return late;
+  }
+
+  /** Draw calls and triangles of the last picture, for those who measure. */
+  get counts(): { calls: number; triangles: number } {
+    const { calls, triangles } = theatre().renderer.info.render;
+    return { calls, triangles };
   }
 
   /** Lets the camera be where it follows to at once, as after a jump in time. */
@@ -288,7 +265,7 @@ export class Stage {
 
   dispose(): void {
     this.orbit.dispose();
-    for (const figure of this.figures) figure.dispose();
-    this.sun.shadow.dispose();
+    this.clear();
+    theatre().leave(this.group);
   }
 }

@@ -1,17 +1,22 @@
 /** A motion on the page: the stage, and under it what plays it. */
 
 import { type Clip, isGiven, type MotionInfo } from "./clip";
-import { h, icon, type Icon } from "./dom";
-import { type Actor, DARK, LIGHT, Stage } from "./stage";
+import { h, icon } from "./dom";
+import { type Actor, Stage } from "./stage";
+import { DARK, LIGHT, theatre } from "./theatre";
+import * as tool from "./tools";
+import { chooseFigure, chosenFigure, dress, type FigureName, FIGURE_NAMES, FIGURES } from "./wardrobe";
 
 const SPEEDS = [0.25, 0.5, 1, 2];
 
 export interface Take {
   clip: Clip;
   info: MotionInfo;
+  /** Where the movement of the body is, if not at the server under the motion's name. */
+  pose?: string;
 }
 
-export const isDark = (): boolean => document.documentElement.dataset["theme"] === "dark";
+const isDark = (): boolean => document.documentElement.dataset["theme"] === "dark";
 
 /** Viewers that are on the page, the one that was used last at the end. */
 const viewers: Viewer[] = [];
@@ -24,24 +29,17 @@ export function pauseViewers(): void {
   for (const viewer of viewers) viewer.pause();
 }
 
-export function redressViewers(): void {
-  for (const viewer of viewers) viewer.redress();
+/** Lets everybody on the page be another figure, now and on the next visit. */
+function choose(name: FigureName): void {
+  chooseFigure(name);
+  for (const viewer of viewers) viewer.dress();
 }
 
-/** Background of the scrubber: what was given and made, or the prompts of a sequence. */
-function track(info: MotionInfo, last: number): string {
-  const parts: [string, number][] = [];
-  for (const [start, stop] of info.given) parts.push(["made", start - 0.5], ["given", stop - 0.5]);
-  if (info.given.length) parts.push(["made", last]);
-  else info.segments.forEach((segment, index) => parts.push([`segment-${index % 2}`, segment.stop - 0.5]));
-  let from = 0;
-  const stops = parts.map(([name, stop]) => {
-    const to = (100 * Math.max(0, Math.min(stop, last))) / Math.max(last, 1);
-    const colour = `var(--${name}) ${from.toFixed(2)}% ${to.toFixed(2)}%`;
-    from = to;
-    return colour;
-  });
-  return stops.length ? `linear-gradient(90deg, ${stops.join(", ")})` : "var(--track)";
+/** Draws all anew, in the colours of the page. */
+export function redressViewers(): void {
+  if (!viewers.length) return;
+  theatre().dress(isDark() ? DARK : LIGHT);
+  for (const viewer of viewers) viewer.run();
 }
 
 export class Viewer {
@@ -52,6 +50,7 @@ export class Viewer {
   private readonly playButton: HTMLButtonElement;
   private readonly legend: HTMLElement;
   private readonly speed: HTMLSelectElement;
+  private readonly figure: HTMLSelectElement;
   private readonly stage: Stage;
   private readonly frames: number;
   private readonly fps: number;
@@ -63,6 +62,14 @@ export class Viewer {
   private paths = true;
   private visible = false;
   private last = 0;
+  private shownFrame = -1;
+  private shownSegment: string | null = null;
+  /** What each actor wears; null as long as nothing. */
+  private worn: (FigureName | null)[] = [];
+  /** Whether somebody should be the body, but cannot. */
+  private bodiless = false;
+  /** Counts changes of clothes, so that one that comes too late is known. */
+  private dressings = 0;
 
   /**
    * @param takes samples of one request, side by side
@@ -86,35 +93,41 @@ export class Viewer {
         this.seek(Number(this.scrubber.value));
       },
     });
-    this.time = h("output", { class: "time" });
-    this.playButton = this.button("pause", "Pause (space)", () => this.toggle());
+    this.time = h("output", { class: "time", "aria-live": "off" });
+    this.playButton = tool.button("pause", "Pause (space)", () => this.toggle());
     this.speed = h("select", { class: "speed", "aria-label": "Speed", title: "Speed" },
       ...SPEEDS.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
+    this.figure = h("select", {
+      class: "speed", "aria-label": "Figure", title: "Figure (B)",
+      onchange: () => choose(this.figure.value as FigureName),
+    }, ...FIGURE_NAMES.map((name) => h("option", { value: name }, FIGURES[name])));
     this.legend = h("div", { class: "legend" });
     const controls = h("div", { class: "controls" },
-      this.playButton, this.scrubber, this.time, this.speed,
-      this.switch("loop", "Loop (L)", true, (on) => { this.loop = on; }),
-      this.switch("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
-      this.switch("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
-      this.switch("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
-      source && this.switchText("Compare", "Beside the motion that was given (C)", (on) => this.compare(on)),
-      this.button("expand", "Full window (X)", () => this.expand()),
+      this.playButton, this.scrubber, this.time, this.speed, this.figure,
+      h("div", { class: "switches", onclick: () => this.run() },
+        tool.onOff("loop", "Loop (L)", true, (on) => { this.loop = on; }),
+        tool.onOff("follow", "Follow (F)", true, (on) => { this.stage.follow = on; }),
+        tool.onOff("path", "Path on the floor (T)", true, (on) => { this.paths = on; this.stage.setPathsShown(on); }),
+        tool.onOff("ghost", "Poses over time (G)", false, (on) => { this.ghosts = on; this.stage.setGhostsShown(on); }),
+        source && tool.onOff("Compare", "Compare with the motion that was given (C)", false, (on) => this.compare(on))),
+      tool.button("expand", "Full window (X)", () => this.expand()),
     );
     this.element = h("figure", { class: quiet ? "viewer quiet" : "viewer" }, this.canvas, this.legend, quiet ? null : controls);
-    this.stage = new Stage(this.canvas, isDark() ? DARK : LIGHT, () => this.run());
+    this.stage = new Stage(this.canvas, () => this.run());
+    if (!viewers.length) theatre().dress(isDark() ? DARK : LIGHT);
     this.stage.setZoom(false);
     this.canvas.addEventListener("wheel", (event) => this.stage.setZoom(this.expanded || event.ctrlKey), { capture: true });
     this.element.addEventListener("pointerdown", () => this.activate());
     this.element.addEventListener("focusin", () => this.activate());
-    this.stage.cast(this.actors());
-    this.describe();
+    this.perform();
     viewers.push(this);
     new ResizeObserver(() => this.resize()).observe(this.canvas);
     new IntersectionObserver((entries) => {
       this.visible = entries.some((entry) => entry.isIntersecting);
       if (this.visible) this.run();
     }).observe(this.canvas);
-    this.play();
+    if (quiet && matchMedia("(prefers-reduced-motion: reduce)").matches) this.seek(this.frames / 2);
+    else this.play();
   }
 
   /** Joints of a sample, for tests and for those who look into the console. */
@@ -124,6 +137,11 @@ export class Viewer {
 
   get currentFrame(): number {
     return Math.min(Math.round(this.frame), this.frames - 1);
+  }
+
+  /** What is on stage, actor by actor; null while it comes. */
+  get figures(): readonly (FigureName | null)[] {
+    return this.worn;
   }
 
   get expanded(): boolean {
@@ -169,28 +187,56 @@ export class Viewer {
       Escape: () => this.expanded && this.expand(),
       x: () => this.expand(),
       ...Object.fromEntries(["l", "f", "t", "g", "c"].map((letter) => [letter, () => this.press(letter)])),
+      b: () => choose(FIGURE_NAMES[(FIGURE_NAMES.indexOf(chosenFigure()) + 1) % FIGURE_NAMES.length]!),
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     action?.();
     return action !== undefined;
   }
 
-  redress(): void {
-    this.stage.dress(isDark() ? DARK : LIGHT);
-    this.run();
+  /** Gives everybody the figure that was chosen. */
+  dress(): void {
+    const dressing = ++this.dressings;
+    this.bodiless = false;
+    this.figure.value = chosenFigure();
+    this.actors().forEach(({ clip, pose }, index) => {
+      dress(clip, pose, (shape, name, failed) => {
+        if (dressing !== this.dressings) return shape.dispose();
+        this.stage.wear(index, shape);
+        this.worn[index] = name;
+        this.bodiless ||= failed;
+        this.describe();
+        this.show();
+        this.run();
+      });
+    });
   }
 
   dispose(): void {
     this.setPlaying(false);
+    this.dressings++;
     viewers.splice(viewers.indexOf(this), 1);
     this.stage.dispose();
     this.element.remove();
   }
 
   private actors(): Actor[] {
-    const actors = this.takes.map(({ clip, info }) => ({ clip, given: (frame: number) => isGiven(info, frame) }));
-    if (this.compared && this.source) actors.unshift({ clip: this.source.clip, given: () => true });
-    return actors;
+    const actor = ({ clip, info, pose }: Take, given: (frame: number) => boolean): Actor =>
+      ({ clip, pose: pose ?? `api/motions/${info.id}/pose`, given });
+    const actors = this.takes.map((take) => actor(take, (frame) => isGiven(take.info, frame)));
+    return this.compared && this.source ? [actor(this.source, () => true), ...actors] : actors;
+  }
+
+  /** Puts everybody on the stage. */
+  private perform(): void {
+    const actors = this.actors();
+    this.worn = actors.map(() => null);
+    this.stage.cast(actors);
+    this.stage.setPathsShown(this.paths);
+    this.stage.setGhostsShown(this.ghosts);
+    this.stage.show(this.frame);
+    this.describe();
+    this.dress();
   }
 
   private describe(): void {
@@ -198,19 +244,20 @@ export class Viewer {
     const parts: (HTMLElement | string)[] = [];
     const mark = (kind: string, text: string) => h("span", { class: `mark ${kind}` }, text);
     if (info.given.length || this.compared) parts.push(mark("given", "given"), mark("made", "made"));
+    if (this.compared) parts.push("left: as it was given");
     if (this.takes.length > 1) {
       parts.push(`${this.takes.length} samples, seeds ${this.takes.map((take) => take.info.seed).join(", ")}`);
     }
+    if (this.bodiless) parts.push("The body cannot be shown.");
     this.legend.replaceChildren(...parts);
-    this.scrubber.style.setProperty("--fill", track(info, this.frames - 1));
+    this.shownSegment = null;
+    this.shownFrame = -1;
+    this.scrubber.style.setProperty("--fill", tool.track(info, this.frames - 1));
   }
 
   private compare(on: boolean): void {
     this.compared = on;
-    this.stage.cast(this.actors());
-    this.stage.setPathsShown(this.paths);
-    this.stage.setGhostsShown(this.ghosts);
-    this.describe();
+    this.perform();
     this.show();
   }
 
@@ -247,19 +294,21 @@ export class Viewer {
   private show(): void {
     const frame = this.currentFrame;
     this.stage.show(this.frame);
+    if (frame === this.shownFrame) return;
+    this.shownFrame = frame;
     this.scrubber.value = String(frame);
     const seconds = (frame / this.fps).toFixed(1);
     const info = this.takes[0]!.info;
-    const segment = info.segments.find((one) => frame < one.stop);
+    const segment = info.segments.find((one) => frame < one.stop)?.prompt ?? null;
     this.time.textContent = `${seconds} s · ${frame + 1}/${this.frames}`;
     this.scrubber.setAttribute("aria-valuetext", `${seconds} seconds, frame ${frame + 1} of ${this.frames}`);
-    if (segment) this.legend.textContent = segment.prompt;
+    if (segment && segment !== this.shownSegment) this.legend.textContent = this.shownSegment = segment;
   }
 
   private waiting = false;
 
   /** Draws, again and again while something moves and can be seen. */
-  private run(): void {
+  run(): void {
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame((now) => {
@@ -285,30 +334,5 @@ export class Viewer {
       }
     }
     this.show();
-  }
-
-  private button(name: Icon, label: string, press: () => void): HTMLButtonElement {
-    return h("button", { type: "button", class: "tool", title: label, "aria-label": label, onclick: press }, icon(name));
-  }
-
-  private switch(name: Icon, label: string, on: boolean, set: (on: boolean) => void): HTMLButtonElement {
-    const key = /\((\w)\)/.exec(label)![1]!.toLowerCase();
-    const button = h("button", {
-      type: "button", class: "tool", title: label, "aria-label": label, "aria-pressed": String(on), "data-key": key,
-      onclick: () => {
-        const pressed = button.getAttribute("aria-pressed") !== "true";
-        button.setAttribute("aria-pressed", String(pressed));
-        set(pressed);
-        this.run();
-      },
-    }, icon(name));
-    return button;
-  }
-
-  private switchText(text: string, label: string, set: (on: boolean) => void): HTMLButtonElement {
-    const button = this.switch("path", label, false, set);
-    button.replaceChildren(text);
-    button.classList.add("worded");
-    return button;
   }
 }

@@ -195,18 +195,28 @@ def save_body(
         bind: (B, 3, 4).
         weights: (V, B).
     """
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :_BONES_PER_VERTEX]
-    shares = np.take_along_axis(weights, order, axis=1)
-    shares = np.round(_WEIGHT_STEPS * shares / shares.sum(axis=1, keepdims=True))
+    bones, shares = strongest_bones(weights)
     arrays: dict[str, Any] = {
         "template": template.astype(np.float32),
         "faces": faces.astype(np.uint16),
         "joints": joints.astype(np.float32),
         "bind": bind.astype(np.float32),
-        "bone_indices": order.astype(np.uint8),
-        "bone_weights": shares.astype(np.uint8),
+        "bone_indices": bones,
+        "bone_weights": shares,
     }
     np.savez_compressed(path, **arrays)
+
+
+def strongest_bones(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The four bones that move each vertex most, and how much, from all weights (V, B).
+
+    Returns:
+        Bones (V, 4) uint8, the strongest first, and their weights (V, 4) uint8 in steps of 1/255.
+    """
+    bones = np.argsort(-weights, axis=1, kind="stable")[:, :_BONES_PER_VERTEX]
+    shares = np.take_along_axis(weights, bones, axis=1)
+    shares = np.round(_WEIGHT_STEPS * shares / shares.sum(axis=1, keepdims=True))
+    return bones.astype(np.uint8), shares.astype(np.uint8)
 
 
 def _bone_scales(before: Tensor, after: Tensor) -> Tensor:

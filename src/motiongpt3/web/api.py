@@ -18,6 +18,7 @@ from motiongpt3.generation.motions import MotionRequest, Sampling
 from motiongpt3.motion.motion import Motion
 from motiongpt3.sampling import sample_seeds
 from motiongpt3.web import schemas
+from motiongpt3.web.bodies import add_body_routes
 from motiongpt3.web.conversations import Spoken, speak
 from motiongpt3.web.file_routes import add_file_routes
 from motiongpt3.web.lanes import Job, Lane
@@ -49,6 +50,7 @@ def make_router(service: Service) -> APIRouter:
     engine, timeout = service.engine, service.timeout
     add_state_routes(router, service)
     add_file_routes(router, service)
+    add_body_routes(router, service)
 
     @router.post("/api/generate", response_model=MotionsAnswer, tags=["make"])
     async def generate(
