@@ -72,9 +72,10 @@ Results = dict[str, Any]
 class Answers:
     """All that the benchmark asks of a model: the only place that knows how its methods are called."""
 
-    def __init__(self, model: Any, batch_size: int) -> None:
+    def __init__(self, model: Any, batch_size: int, request: str | None = None) -> None:
         self.model = model
         self._batch_size = batch_size
+        self._request = request
 
     @property
     def longest(self) -> int:
@@ -83,7 +84,7 @@ class Answers:
 
     def captions(self, motions: Sequence[Motion]) -> list[str]:
         """What each motion shows, in the likeliest words."""
-        return list(self.model.caption(motions, batch_size=self._batch_size))
+        return list(self.model.caption(motions, self._request, batch_size=self._batch_size))
 
     def predictions(self, heads: Sequence[Motion], frames: Sequence[int], seed: int) -> list[Motion]:
         """Whole motions that begin as given; each has the seed plus its place in the list."""
@@ -163,7 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _load(options: argparse.Namespace) -> Answers:
     from motiongpt3.models.motiongpt import MotionGPT3
 
-    return Answers(MotionGPT3.from_pretrained(options.model, options.device), options.batch_size)
+    model = MotionGPT3.from_pretrained(options.model, options.device)
+    return Answers(model, options.batch_size, options.request)
 
 
 def _run(task: str, answers: Answers, options: argparse.Namespace, console: Console) -> Results:
@@ -465,6 +467,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--first-seed", default=0, type=int, help="the seeds are this one and the next ones")
     parser.add_argument("--limit", type=int, help="so many clips of the set, evenly; default: all")
     parser.add_argument("--show", default=0, type=int, help="print so many captions")
+    parser.add_argument("--request", help="how to ask for captions (default: in the model's own words)")
     parser.add_argument("--backbone", help="language model to compare with; default: the model's own")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--batch-size", default=32, type=int, help="clips worked on at once (default: 32)")

@@ -73,6 +73,7 @@ class Knowing:
             for split in ("val", "test")
             for segment in dataset.segments(split)
         ]
+        self.asked: str | None = None
         self.given: list[tuple[int, int, int]] = []
         self.seeds: list[int] = []
         self.off = 0.0
@@ -84,7 +85,8 @@ class Knowing:
             if len(clip) == frames and torch.equal(clip.joints[: len(head)], head.joints)
         )
 
-    def caption(self, motions: Sequence[Motion], batch_size: int) -> list[str]:
+    def caption(self, motions: Sequence[Motion], prompts: str | None, batch_size: int) -> list[str]:
+        self.asked = prompts
         return [self._find(motion, len(motion))[1].replace("right", "left") for motion in motions]
 
     def predict(
@@ -133,6 +135,9 @@ def test_captions_are_judged_on_clips_with_facts(
     # The model takes right hands for left ones.
     assert (found["count"], found["sided"]) == (3, 2)
     assert (found["action"], found["side"], found["right"]) == (1.0, 0.5, 0.6667)
+    assert knowing.asked is None
+    _run(script, capsys, "--data", str(data), "--task", "m2t", "--request", "Say what this is:")
+    assert knowing.asked == "Say what this is:"
     assert found["excluded"] == {"juggling": 1}
     assert [wrong["label"] for wrong in found["wrong"]] == ["raise-up-right-hand"]
     assert found["families"]["raise"]["side"] == 0.5
