@@ -119,7 +119,9 @@ class Knowing:
 @pytest.fixture
 def knowing(script: ModuleType, data: Path, monkeypatch: pytest.MonkeyPatch) -> Knowing:
     model = Knowing(data)
-    monkeypatch.setattr(script, "_load", lambda options: script.Answers(model, options.batch_size))
+    monkeypatch.setattr(
+        script, "_load", lambda options: script.Answers(model, options.batch_size, options.request)
+    )
     return model
 
 
