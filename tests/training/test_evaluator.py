@@ -52,7 +52,9 @@ def test_pairs_of_the_training_split_find_one_another(
     data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("motiongpt3.training.evaluator.POOL_SIZE", 1)
-    monkeypatch.setattr("motiongpt3.training.evaluator.ranks_in_pools", lambda texts, motions: torch.zeros(1))
+    monkeypatch.setattr(
+        "motiongpt3.training.evaluator.hits_in_pools", lambda texts, motions: torch.ones(3, 1)
+    )
     opened = []
     split = HumanML3DDataset.split
 

@@ -101,6 +101,7 @@ def test_words_become_a_figure_that_moves(page: Any, model: MotionGPT3, tmp_path
     page.wait_for_selector(f"{NEWEST} .viewer")
     (expected,) = model.generate(["jump"], 24, seeds=[7])
     np.testing.assert_allclose(shown_joints(page), expected.joints.numpy(), atol=1e-5)
+    wait_for_figure(page, "body")
     # The picture changes with the frame, and is the same again at the same frame.
     page.locator(f"{NEWEST} canvas").focus()
     page.keyboard.press("f")

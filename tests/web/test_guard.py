@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -90,6 +91,12 @@ def test_bodies_that_are_too_large_are_refused_whatever_they_announce(client: Te
     assert client.post("/api/motions?name=a.npy", content=chunks()).status_code == 413
 
 
+def run(asked: Coroutine[Any, Any, None]) -> None:
+    """In a thread of its own: Playwright, once started, has an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, asked).result()
+
+
 def ask(app: Any, messages: list[Any], rules: Rules) -> list[Any]:
     """What a guarded app sends to a client whose messages come when they come."""
     sent: list[Any] = []
@@ -109,7 +116,7 @@ def ask(app: Any, messages: list[Any], rules: Rules) -> list[Any]:
         "query_string": b"",
         "headers": [(b"host", b"localhost")],
     }
-    asyncio.run(Guard(app, rules, Metrics())(scope, receive, send))
+    run(Guard(app, rules, Metrics())(scope, receive, send))
     return sent
 
 
@@ -128,4 +135,4 @@ def test_websockets_are_not_served() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("the app was asked")
 
-    asyncio.run(Guard(app, Rules(), Metrics())({"type": "websocket"}, None, None))  # type: ignore[arg-type]
+    run(Guard(app, Rules(), Metrics())({"type": "websocket"}, None, None))  # type: ignore[arg-type]

@@ -131,18 +131,18 @@ def write_report(out: Path, results: Mapping[str, Any], replications: Sequence[R
 
 def _introduction(results: Mapping[str, Any]) -> str:
     count = len(results["replications"])
-    what = results["data"]
-    excluded = ", ".join(f"{number} {reason}" for reason, number in what.get("excluded", {}).items())
-    clips = f"{what['clips']} clips of split {what['split']}; excluded: {excluded or 'none'}"
+    data = results["data"]
+    if "clips" in data:
+        excluded = ", ".join(f"{number} {reason}" for reason, number in data["excluded"].items())
+        what = f"{data['clips']} clips of split {data['split']}; excluded: {excluded or 'none'}"
+    else:
+        what = f"{data['passages']} passages of {data['root']}"
     times = f"{count} replications, mean ± 95 % interval of the mean" if count > 1 else "One replication"
     how = ""
     if protocol := results.get("protocol"):
         evaluator = (results["evaluator"] or {}).get("evaluator", "none")
         how = f" Protocol: {protocol['name']}; evaluator: {evaluator}."
-    return (
-        f"{clips if 'clips' in what else what['root']}. {times}.{how} ↑ more is better, ↓ less is better, "
-        "→ closer to real is better."
-    )
+    return f"{what}. {times}.{how} ↑ more is better, ↓ less is better, → closer to real is better."
 
 
 def _add_plots(
