@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from motiongpt3.cli.evaluate import EVALUATOR, evaluate
@@ -52,16 +53,20 @@ def main() -> int:
                 device=options.device,
                 **{name: value},
             )
-            summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["summary"]
-            scores = {metric: summary["generated"][metric] for metric in SHOWN}
-            curves[name].append({name: value, **scores})
+            curves[name].append({name: value, **scores_of(folder)})
     draw(curves, options.out / "sweep.png")
     print(json.dumps({"benchmark": "sampling_sweep", "model": options.model, **curves}))
     return 0
 
 
+def scores_of(folder: Path) -> dict[str, list[float]]:
+    """What is shown of a finished evaluation, replication by replication."""
+    found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return {name: [one["generated"][name] for one in found["replications"]] for name in SHOWN}
+
+
 def draw(curves: dict[str, Curve], path: Path) -> None:
-    """A row of plots for each setting, a column for each metric."""
+    """A row of plots for each setting, a column for each metric; a dot for each replication."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.5), layout="constrained")
@@ -69,9 +74,9 @@ def draw(curves: dict[str, Curve], path: Path) -> None:
     for row, (name, curve) in zip(table, curves.items()):
         values = [point[name] for point in curve]
         for axes, metric in zip(row, SHOWN):
-            means = [point[metric]["mean"] for point in curve]
-            halves = [point[metric]["interval"] or 0 for point in curve]
-            axes.errorbar(values, means, yerr=halves, marker="o", capsize=2)
+            scores = [point[metric] for point in curve]
+            axes.plot(values, [fmean(of) for of in scores])
+            axes.plot(values, scores, "o", color="black", markersize=3)
             axes.set_xlabel(name)
             axes.set_ylabel(metric)
             if name == "steps":

@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from motiongpt3.data.humanml3d import HumanML3DDataset
+
 GOLDEN = Path(__file__).parent / "golden"
 # A folder of motion capture and reference files that not everyone has; see `local_data`.
 LOCAL_DATA = Path(os.environ.get("MOTIONGPT3_TEST_DATA", Path(__file__).parents[2] / "shared"))
@@ -31,6 +33,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("motiongpt3", deadline=None)
 settings.load_profile("motiongpt3")
+
+
+@pytest.fixture
+def closed_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where the test split is opened: nothing but evaluation may read it."""
+    split = HumanML3DDataset.split
+
+    def guarded(self: HumanML3DDataset, name: str) -> list[str]:
+        assert name in ("train", "val"), f"training code opened the split {name!r}"
+        return split(self, name)
+
+    monkeypatch.setattr(HumanML3DDataset, "split", guarded)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ from motiongpt3.training.runs import RunConfig
 from tests import tiny
 from tests.data.datasets import write_tiny
 
+pytestmark = pytest.mark.usefixtures("closed_test_split")
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 OPTIMIZER = {"learning_rate": 0.01, "steps": 4, "warmup_steps": 1}
 
