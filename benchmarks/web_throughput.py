@@ -36,7 +36,7 @@ class Clients:
         address: of the server.
         count: of the clients.
         model: that they ask, or None.
-        waits: seconds that each waited, request by request.
+        waits: seconds that each waited for each of its motions.
         wrong: what should not have happened.
     """
 
@@ -65,7 +65,8 @@ class Clients:
                 self._make_one(client, seed)
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
                 self.wrong.append(f"client {client}, seed {seed}: {type(error).__name__}: {error}")
-            self.waits[client].append(time.perf_counter() - asked)
+            else:
+                self.waits[client].append(time.perf_counter() - asked)
             seed += self.count
 
     def _make_one(self, client: int, seed: int) -> None:
@@ -96,6 +97,20 @@ def request(address: str, method: str, path: str, body: Any = None, client: int 
     return content
 
 
+def wait_for(address: str, seconds: float = 300.0) -> bool:
+    """Whether there is a server with its models loaded, now or within some time."""
+    end = time.perf_counter() + seconds
+    while True:
+        try:
+            request(address, "GET", "/ready")
+        except (OSError, http.client.HTTPException, ValueError):
+            if time.perf_counter() > end:
+                return False
+            time.sleep(1.0)
+        else:
+            return True
+
+
 def memory(address: str) -> float:
     """MiB that the server has, by its own metrics."""
     lines = request(address, "GET", "/metrics").decode().splitlines()
@@ -119,8 +134,8 @@ def measured(clients: Clients, seconds: float, warm_up: float) -> dict[str, Any]
         "clients": clients.count,
         "motions": len(waits),
         "motions_per_second": round(len(waits) / took, 2),
-        "median_wait": round(statistics.median(waits), 2),
-        "longest_wait": round(max(waits), 2),
+        "median_wait": round(statistics.median(waits), 2) if waits else None,
+        "longest_wait": round(max(waits), 2) if waits else None,
         "fewest_and_most_per_client": [min(answers), max(answers)],
         "memory_before_and_after": [round(before), round(after)],
         "wrong": len(clients.wrong),
@@ -135,6 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--warm_up", type=float, default=10.0, help="seconds before, which do not count")
     parser.add_argument("--model", help="which one of the server's, by default its first")
     options = parser.parse_args(arguments)
+    if not wait_for(options.address):
+        print(f"no server that is ready at {options.address}: motiongpt3 serve", file=sys.stderr)
+        return 2
     results, wrong = [], 0
     for count in map(int, options.clients.split(",")):
         clients = Clients(options.address, count, options.model)

@@ -37,8 +37,18 @@ def test_a_server_that_is_well_passes(address: str, capsys: pytest.CaptureFixtur
 def test_requests_that_fail_are_told(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, numbers, printed = run(address, capsys, "--model", "large")
     assert code == 1
-    assert numbers["wrong"] > 0
+    assert (numbers["motions"], numbers["wrong"] > 0) == (0, True)
     assert "no model 'large'" in printed
+
+
+def test_a_server_that_is_not_there_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    assert not web_throughput.wait_for(nowhere, 0.0)
+    monkeypatch.setattr(web_throughput, "wait_for", lambda address: False)
+    assert web_throughput.main([nowhere]) == 2
+    assert f"no server that is ready at {nowhere}" in capsys.readouterr().err
 
 
 def test_memory_that_grows_is_told(
