@@ -19,8 +19,7 @@ from motiongpt3.cli.length import parse_length
 from motiongpt3.cli.terminal import part_of, say, share_bar
 from motiongpt3.errors import InputError
 
-MOTION_FORMATS = ("npy", "bvh", "glb", "gltf", "npz", "csv", "fbx")
-FORMATS = (*MOTION_FORMATS, "mp4", "gif", "png", "blender")
+FORMATS = ("npy", "bvh", "glb", "gltf", "npz", "csv", "fbx", "mp4", "gif", "png", "blender")
 MAX_SAMPLES = 1000
 MAX_GUIDANCE = 100.0
 # Motions made in one pass through the model: bounds memory; the motions do not depend on it.

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from motiongpt3.cli.generate import MOTION_FORMATS
 from motiongpt3.errors import InputError
 from motiongpt3.files import atomic_file
 from motiongpt3.motion.formats import WriteOptions, write_motion
@@ -26,6 +25,7 @@ from motiongpt3.render.strips import write_strip
 
 _SLUG_LENGTH = 60
 _SKINNED = ("glb", "gltf")
+_FILMS = ("mp4", "gif")
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,15 @@ def write_sample(
     paths = []
     for name in formats:
         path = out / (f"{stem}.blender.png" if name == "blender" else f"{stem}.{name}")
-        if name in MOTION_FORMATS:
-            worn = WriteOptions(skin="body") if name in _SKINNED and request.style == "mesh" else None
-            write_motion(motion, path, options=worn)
-        elif name == "blender":
+        if name == "blender":
             render_with_blender(motion, path, "sequence", request.style, caption=request.prompt)
         elif name == "png":
             write_strip(motion, path, [request.prompt])
-        else:
+        elif name in _FILMS:
             write_video(motion, path, caption=request.prompt, style=request.style)
+        else:
+            worn = WriteOptions(skin="body") if name in _SKINNED and request.style == "mesh" else None
+            write_motion(motion, path, options=worn)
         paths.append(path)
         written()
     return paths
