@@ -49,9 +49,18 @@ def test_sweeping_deletes_what_nobody_asks_for(tmp_path: Path, clock: Clock) -> 
     store = Store(tmp_path, seconds=60)
     path = write_output(store, store.add(motion(), "wave", "t2m"), OUTPUTS["joints"])
     clock.now += 61
-    store.expire()
+    store.sweep()
     assert len(store) == 0
     assert not path.exists()
+
+
+def test_a_file_that_comes_after_its_motion_was_deleted_goes_too(tmp_path: Path, clock: Clock) -> None:
+    store = Store(tmp_path, seconds=60)
+    kept, deleted = (store.add(motion(), name, "t2m") for name in ("kept", "deleted"))
+    store.remove(deleted.id)
+    paths = [write_output(store, entry, OUTPUTS["joints"]) for entry in (kept, deleted)]
+    store.sweep()
+    assert [path.exists() for path in paths] == [True, False]
 
 
 def test_memory_has_an_end(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def _mount_gradio(app: FastAPI, service: Service) -> None:
 async def _sweep(service: Service) -> None:
     while True:
         await asyncio.sleep(_SWEEP)
-        await asyncio.to_thread(service.store.expire)
+        await asyncio.to_thread(service.store.sweep)
         service.conversations.expire()
 
 

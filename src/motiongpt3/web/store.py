@@ -74,6 +74,7 @@ class Store:
         self.seconds = seconds
         self._most_frames = frames
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._forgotten: dict[str, float] = {}
         self._lock = threading.Lock()
         _empty(folder)
 
@@ -107,12 +108,28 @@ class Store:
         """Forget a motion and its files."""
         with self._lock:
             entry = self._entries.pop(name, None)
+            if entry is not None:
+                self._forgotten[name] = time.time()
         if entry is not None:
             shutil.rmtree(self.folder_of(entry), ignore_errors=True)
 
     def folder_of(self, entry: Entry) -> Path:
         """Where files of a motion lie."""
         return self.folder / entry.id
+
+    def sweep(self) -> None:
+        """Forget what is to be forgotten, and delete files that came after their motion was.
+
+        One that is being written while its motion is deleted comes so.
+        """
+        self.expire()
+        now = time.time()
+        with self._lock:
+            recent = {name: when for name, when in self._forgotten.items() if when + self.seconds > now}
+            forgotten, self._forgotten = self._forgotten, recent
+        for path in self.folder.glob("*"):
+            if path.name in forgotten:
+                shutil.rmtree(path, ignore_errors=True)
 
     def expire(self) -> None:
         """Forget what is too old, and the least used of what is too much."""
